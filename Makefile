@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+# librecurrentgemma. `make help` lists what can be asked for; everything built goes to build/.
+
+prefix      ?= $(or $(PREFIX),/usr/local)
+exec_prefix ?= $(prefix)
+bindir      ?= $(exec_prefix)/bin
+libdir      ?= $(exec_prefix)/lib
+includedir  ?= $(prefix)/include
+datarootdir ?= $(prefix)/share
+docdir      ?= $(datarootdir)/doc/librecurrentgemma
+INSTALL     ?= install
+
+BUILD       ?= build
+WITH_BLIS   ?= 1
+WITH_DEMO   ?= $(if $(wildcard examples/demo/model/model.safetensors),1,0)
+WITH_EDIT   ?= 1
+SANITIZE    ?=
+
+number  = $(shell sed -n 's/^\#define $(1) //p' include/recurrentgemma/version.h)
+ABI     := $(call number,RG_ABI)
+VERSION := $(call number,RG_VERSION_MAJOR).$(call number,RG_VERSION_MINOR).$(call number,RG_VERSION_PATCH)
+
+CFLAGS  ?= -O2 -g
+HARDEN  := -fstack-protector-strong $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2)
+STRICT  := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla -Wstrict-prototypes -Wmissing-prototypes \
+           -fvisibility=hidden -fPIC -pthread -fno-fast-math -ffp-contract=off -fno-math-errno $(HARDEN) \
+           $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+LINK    := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -Wl,-z,relro,-z,now
+
+DEFINES := -DRGI_WITH_BLIS=$(WITH_BLIS) -DRGI_WITH_DEMO=$(WITH_DEMO)
+LIBS    := $(if $(filter 1,$(WITH_BLIS)),-lblis) -lm
+EDIT    := $(if $(filter 1,$(WITH_EDIT)),-ledit)
+
+LIB_C   := $(sort $(wildcard lib/*/*.c lib/*/*/*.c))
+ifneq ($(WITH_BLIS),1)
+LIB_C   := $(filter-out lib/backend/blis/%,$(LIB_C))
+endif
+LIB_S   := $(if $(filter 1,$(WITH_DEMO)),lib/io/demo_data.S)
+LIB_O   := $(LIB_C:%.c=$(BUILD)/%.o) $(LIB_S:%.S=$(BUILD)/%.o)
+SRC_O   := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard src/*.c)))
+STATIC  := $(BUILD)/librecurrentgemma.a
+SHARED  := $(BUILD)/librecurrentgemma.so.$(ABI)
+COMMAND := $(if $(wildcard src/main.c),$(BUILD)/recurrentgemma)
+EXAMPLE := $(patsubst %.c,$(BUILD)/%,$(filter-out examples/custom_backend.c,$(wildcard examples/*.c)))
+PLUGIN  := $(if $(wildcard examples/custom_backend.c),$(BUILD)/examples/custom_backend.so)
+TEST_C  := $(sort $(wildcard tests/unit/*_test.c tests/kernel/*_test.c tests/model/*_test.c tests/fail/*_test.c))
+TEST    := $(TEST_C:%.c=$(BUILD)/%)
+TEST_SH := $(sort $(wildcard tests/*/*_test.sh tests/*/*_test.py))
+LARGE   := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/large/*_test.c)))
+
+.PHONY: all demo check check-large deps install uninstall installcheck dist clean help tests
+.DELETE_ON_ERROR:
+
+all: $(STATIC) $(SHARED) $(BUILD)/librecurrentgemma.so $(COMMAND) $(EXAMPLE) $(PLUGIN) ## build the library, the command and the examples
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+
+deps: ## install what building and testing need (Debian packages; with sudo when not root)
+	@sh ./tests/deps.sh
+
+demo: deps ## build, and let the demo model write a story
+	@$(MAKE) --no-print-directory all
+	@echo
+	$(BUILD)/recurrentgemma generate demo -p "It is a truth universally acknowledged, that" -n 200 --temp 0.8 --seed 1
+
+check: deps ## build, and run all tests
+	@$(MAKE) --no-print-directory tests
+	@BUILD='$(BUILD)' CC='$(CC)' CXX='$(CXX)' sh tests/run.sh $(TEST) $(TEST_SH)
+
+check-large: deps ## tests that need the 2B and 9B shapes, other packages, or more than minutes
+	@$(MAKE) --no-print-directory tests $(LARGE)
+	@BUILD='$(BUILD)' sh tests/large/run.sh
+
+tests: all $(TEST)
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) -Iinclude $(if $(filter lib/% tests/%,$<),-Ilib -Itests) $(DEFINES) $(CPPFLAGS) $(CFLAGS) $(STRICT) -MMD -MP -c $< -o $@
+
+$(BUILD)/lib/io/demo_data.o: lib/io/demo_data.S $(wildcard examples/demo/model/*)
+	@mkdir -p $(@D)
+	$(CC) -c $< -o $@
+
+$(STATIC): $(LIB_O)
+	rm -f $@
+	$(AR) rcs $@ $^
+
+$(SHARED): $(LIB_O) lib/api/exports.map
+	$(CC) -shared $(LDFLAGS) $(LINK) -Wl,-soname,librecurrentgemma.so.$(ABI) -Wl,--version-script=lib/api/exports.map \
+	    $(if $(SANITIZE),,-Wl,--no-undefined) $(LIB_O) $(LIBS) -o $@
+
+$(BUILD)/librecurrentgemma.so: $(SHARED)
+	ln -sf $(<F) $@
+
+# The command carries the library inside, so that it works as a single file.
+$(BUILD)/recurrentgemma: $(SRC_O) $(STATIC)
+	$(CC) $(LDFLAGS) $(LINK) $^ $(LIBS) $(EDIT) -o $@
+
+$(BUILD)/src/%.o: DEFINES += -DRG_WITH_EDIT=$(WITH_EDIT)
+
+$(EXAMPLE): $(BUILD)/%: $(BUILD)/%.o $(SHARED) | $(BUILD)/librecurrentgemma.so
+	$(CC) $(LDFLAGS) $(LINK) $< -L$(BUILD) -lrecurrentgemma -Wl,-rpath,'$$ORIGIN/..' -lm -o $@
+
+$(PLUGIN): examples/custom_backend.c
+	@mkdir -p $(@D)
+	$(CC) -Iinclude $(CPPFLAGS) $(CFLAGS) $(STRICT) -shared $< -o $@
+
+$(TEST) $(LARGE): $(BUILD)/%: $(BUILD)/%.o $(STATIC)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $(LINK) $^ $(LIBS) -o $@
+
+$(BUILD)/librecurrentgemma.pc: pkgconfig/recurrentgemma.pc.in
+	@mkdir -p $(@D)
+	sed -e 's|@prefix@|$(prefix)|' -e 's|@libdir@|$(patsubst $(prefix)/%,$${prefix}/%,$(libdir))|' \
+	    -e 's|@includedir@|$(patsubst $(prefix)/%,$${prefix}/%,$(includedir))|' -e 's|@version@|$(VERSION)|' \
+	    -e 's|@libs_private@|$(LIBS) -pthread|' $< > $@
+
+install: all $(BUILD)/librecurrentgemma.pc ## copy headers, libraries, the command and the .pc file under $(DESTDIR)$(prefix)
+	$(INSTALL) -d $(DESTDIR)$(includedir)/recurrentgemma $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(bindir) $(DESTDIR)$(docdir)
+	$(INSTALL) -m 644 include/recurrentgemma.h $(DESTDIR)$(includedir)
+	$(INSTALL) -m 644 include/recurrentgemma/*.h $(DESTDIR)$(includedir)/recurrentgemma
+	$(INSTALL) -m 644 $(STATIC) $(DESTDIR)$(libdir)
+	$(INSTALL) -m 755 $(SHARED) $(DESTDIR)$(libdir)
+	ln -sf librecurrentgemma.so.$(ABI) $(DESTDIR)$(libdir)/librecurrentgemma.so
+	$(INSTALL) -m 644 $(BUILD)/librecurrentgemma.pc $(DESTDIR)$(libdir)/pkgconfig/recurrentgemma.pc
+	$(INSTALL) -m 755 $(BUILD)/recurrentgemma $(DESTDIR)$(bindir)
+	$(INSTALL) -m 644 README.md LICENSE $(DESTDIR)$(docdir)
+
+uninstall: ## remove what install copied
+	rm -f $(DESTDIR)$(includedir)/recurrentgemma.h $(DESTDIR)$(libdir)/librecurrentgemma.a \
+	    $(DESTDIR)$(libdir)/librecurrentgemma.so $(DESTDIR)$(libdir)/librecurrentgemma.so.$(ABI) \
+	    $(DESTDIR)$(libdir)/pkgconfig/recurrentgemma.pc $(DESTDIR)$(bindir)/recurrentgemma
+	rm -rf $(DESTDIR)$(includedir)/recurrentgemma $(DESTDIR)$(docdir)
+
+installcheck: ## build and run an example against a staged install, with pkg-config
+	@BUILD='$(BUILD)' CC='$(CC)' MAKE='$(MAKE)' sh tests/abi/installcheck.sh
+
+dist: ## a source archive of the committed tree
+	git archive --format=tar.gz --prefix=librecurrentgemma-$(VERSION)/ -o librecurrentgemma-$(VERSION).tar.gz HEAD
+
+clean: ## remove everything built
+	rm -rf build
+
+-include $(LIB_O:.o=.d) $(SRC_O:.o=.d) $(TEST:=.d) $(LARGE:=.d) $(EXAMPLE:=.d)

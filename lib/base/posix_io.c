@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The system's files as an rg_io. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/host.h"
+#include "base/memory.h"
+
+typedef struct posix_file {
+    int descriptor;
+    void *address;
+    size_t mapped_bytes;
+} posix_file;
+
+static rg_status failed(int *system_error)
+{
+    if (system_error) *system_error = errno;
+    return errno == ENOENT || errno == ENOTDIR ? RG_ERR_NOT_FOUND : RG_ERR_IO;
+}
+
+static rg_status posix_open(void *user, void **file, const char *path, int mode, int *system_error)
+{
+    (void)user;
+    *file = NULL;
+    const int flags = mode == RG_IO_CREATE ? O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC : O_RDONLY | O_CLOEXEC;
+    int descriptor;
+    do descriptor = open(path, flags, 0600);
+    while (descriptor < 0 && errno == EINTR);
+    if (descriptor < 0) return failed(system_error);
+    posix_file *opened = rgi_alloc_zeroed(&rgi_system_allocator, sizeof *opened);
+    if (!opened) {
+        close(descriptor);
+        return RG_ERR_MEMORY;
+    }
+    opened->descriptor = descriptor;
+    *file = opened;
+    return RG_OK;
+}
+
+static void posix_close_read(void *user, void *file)
+{
+    (void)user;
+    posix_file *opened = file;
+    if (opened->address) munmap(opened->address, opened->mapped_bytes);
+    close(opened->descriptor);
+    rgi_free(&rgi_system_allocator, opened);
+}
+
+static rg_status posix_size(void *user, void *file, uint64_t *bytes, int *system_error)
+{
+    (void)user;
+    struct stat facts;
+    if (fstat(((posix_file *)file)->descriptor, &facts) != 0) return failed(system_error);
+    if (!S_ISREG(facts.st_mode)) {
+        if (system_error) *system_error = S_ISDIR(facts.st_mode) ? EISDIR : EINVAL;
+        return RG_ERR_IO;
+    }
+    *bytes = (uint64_t)facts.st_size;
+    return RG_OK;
+}
+
+static rg_status posix_read(void *user, void *file, uint64_t offset, void *buffer, size_t bytes, size_t *got, int *system_error)
+{
+    (void)user;
+    if (bytes > INT_MAX / 2) bytes = INT_MAX / 2;
+    if (offset > INT64_MAX - bytes) {
+        *got = 0;
+        return RG_OK;
+    }
+    ssize_t result;
+    do result = pread(((posix_file *)file)->descriptor, buffer, bytes, (off_t)offset);
+    while (result < 0 && errno == EINTR);
+    if (result < 0) return failed(system_error);
+    *got = (size_t)result;
+    return RG_OK;
+}
+
+static rg_status posix_map(void *user, void *file, const void **address, uint64_t *bytes, int *system_error)
+{
+    posix_file *opened = file;
+    uint64_t size = 0;
+    const rg_status status = posix_size(user, file, &size, system_error);
+    if (status != RG_OK) return status;
+    if (!opened->address && size > 0) {
+        void *mapped = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, opened->descriptor, 0);
+        if (mapped == MAP_FAILED) return failed(system_error);
+        opened->address = mapped;
+        opened->mapped_bytes = (size_t)size;
+    }
+    *address = opened->address;
+    *bytes = opened->mapped_bytes;
+    return RG_OK;
+}
+
+static rg_status posix_is_directory(void *user, const char *path, int *is_directory, int *system_error)
+{
+    (void)user;
+    struct stat facts;
+    if (stat(path, &facts) != 0) return failed(system_error);
+    *is_directory = S_ISDIR(facts.st_mode) ? 1 : 0;
+    return RG_OK;
+}
+
+static rg_status posix_write(void *user, void *file, const void *bytes, size_t n_bytes, int *system_error)
+{
+    (void)user;
+    const char *at = bytes;
+    while (n_bytes > 0) {
+        const ssize_t result = write(((posix_file *)file)->descriptor, at, n_bytes > INT_MAX / 2 ? INT_MAX / 2 : n_bytes);
+        if (result < 0 && errno == EINTR) continue;
+        if (result < 0) return failed(system_error);
+        at += result;
+        n_bytes -= (size_t)result;
+    }
+    return RG_OK;
+}
+
+static rg_status posix_sync(void *user, void *file, int *system_error)
+{
+    (void)user;
+    return fsync(((posix_file *)file)->descriptor) == 0 ? RG_OK : failed(system_error);
+}
+
+static rg_status posix_close_write(void *user, void *file, int *system_error)
+{
+    (void)user;
+    posix_file *opened = file;
+    const int result = close(opened->descriptor);
+    const rg_status status = result == 0 ? RG_OK : failed(system_error);
+    rgi_free(&rgi_system_allocator, opened);
+    return status;
+}
+
+static rg_status posix_rename(void *user, const char *from, const char *to, int *system_error)
+{
+    (void)user;
+    return rename(from, to) == 0 ? RG_OK : failed(system_error);
+}
+
+static rg_status posix_remove(void *user, const char *path, int *system_error)
+{
+    (void)user;
+    return unlink(path) == 0 ? RG_OK : failed(system_error);
+}
+
+static rg_status posix_sync_directory(void *user, const char *path, int *system_error)
+{
+    (void)user;
+    const int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return failed(system_error);
+    const int result = fsync(descriptor);
+    const rg_status status = result == 0 ? RG_OK : failed(system_error);
+    close(descriptor);
+    return status;
+}
+
+const rg_io rgi_system_io = {
+    .struct_size = sizeof(rg_io),
+    .open = posix_open,
+    .close_read = posix_close_read,
+    .size = posix_size,
+    .read = posix_read,
+    .map = posix_map,
+    .is_directory = posix_is_directory,
+    .write = posix_write,
+    .sync = posix_sync,
+    .close_write = posix_close_write,
+    .rename = posix_rename,
+    .remove = posix_remove,
+    .sync_directory = posix_sync_directory,
+};

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A model as it lies in files: which tensors there are, of what type and shape, and where their bytes are. */
+#ifndef RGI_CHECKPOINT_H
+#define RGI_CHECKPOINT_H
+
+#include <stdbool.h>
+
+#include "base/host.h"
+#include <recurrentgemma/model.h>
+
+/* One tensor of a file. Other types than F32, F16 and BF16 are listed with type 0 and cannot be used as weights. */
+typedef struct rgi_stored_tensor {
+    const char *name;         /* NUL-ended, in the checkpoint's memory */
+    int type;                 /* RG_TYPE_..., 0: another one */
+    uint32_t rank;            /* at most 8 */
+    uint64_t shape[8];
+    uint32_t file;
+    uint64_t offset, bytes;   /* in the file */
+} rgi_stored_tensor;
+
+typedef struct rgi_stored_file {
+    char *path;
+    void *handle;             /* of host->io, open for reading */
+    uint64_t bytes;
+} rgi_stored_file;
+
+/* An opened Hugging Face folder. Everything in it is checked; weights' bytes are not yet read. */
+typedef struct rgi_checkpoint {
+    char *config_json;        /* the text, NUL-ended */
+    size_t config_bytes;
+    char *config_path;
+    char *tokenizer_path;     /* of tokenizer.model, or NULL when the folder has none */
+    rgi_stored_file *files;
+    size_t n_files;
+    rgi_stored_tensor *tensors; /* in checkpoint order: file by file in the order of shard names, by offset */
+    size_t n_tensors;
+    uint32_t *order;          /* indices of tensors, sorted by name, for look-ups */
+    void *memory;             /* what names live in; owned by the reader */
+} rgi_checkpoint;
+
+/* Opens a folder: config.json, model.safetensors or model.safetensors.index.json with its shards. The host must outlive it.
+ * Errors as rg_model_open; on failure *checkpoint is cleared. */
+rg_status rgi_hf_directory_open(rgi_checkpoint *checkpoint, const rgi_host *host, const char *folder, rg_error *error);
+void rgi_checkpoint_close(rgi_checkpoint *checkpoint, const rgi_host *host);
+
+/* The tensor of a name, or NULL. */
+const rgi_stored_tensor *rgi_checkpoint_find(const rgi_checkpoint *checkpoint, const char *name);
+
+/* Finds a hub id such as "google/recurrentgemma-2b-it" in a hub cache folder (models--google--recurrentgemma-2b-it/refs/main, then
+ * snapshots/COMMIT). *folder is a new block. RG_ERR_NOT_FOUND says what was looked for; RG_ERR_PATH a hostile id or ref. */
+rg_status rgi_hub_cache_find(char **folder, const rgi_host *host, const char *cache, const char *id, rg_error *error);
+/* Whether a path has the form of a hub id: OWNER/NAME of letters, digits, '-', '_' and '.', neither part beginning with '.'. */
+bool rgi_is_hub_id(const char *path);
+
+#endif
