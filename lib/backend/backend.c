@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A backend in use: its table, its threads, and one function for each kernel that calls the table or the portable default. */
+#include "backend/backend.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/kernels.h"
+#include "base/error.h"
+#include "base/memory.h"
+
+rg_status rgi_backend_check_ops(const rg_backend_ops *ops, rg_error *error)
+{
+    if (ops->struct_size < offsetof(rg_backend_ops, matmul) + sizeof ops->matmul || !ops->matmul || !ops->name)
+        return rgi_fail(error, RG_ERR_BACKEND, RG_NO_OFFSET, "the backend's table has no name or no matmul");
+    if (RG_HAS(ops, buffer_new) != RG_HAS(ops, buffer_free) || RG_HAS(ops, buffer_new) != RG_HAS(ops, buffer_read) ||
+        RG_HAS(ops, buffer_new) != RG_HAS(ops, buffer_write))
+        return rgi_fail(error, RG_ERR_BACKEND, RG_NO_OFFSET, "backend %s: the four buffer functions go together", ops->name);
+    if (RG_HAS(ops, buffer_new) && !(RG_HAS(ops, rglru_scan) && RG_HAS(ops, window_attention) && RG_HAS(ops, embed) && RG_HAS(ops, rms_norm) &&
+                                     RG_HAS(ops, elementwise) && RG_HAS(ops, conv1d) && RG_HAS(ops, rope) && RG_HAS(ops, window_write)))
+        return rgi_fail(error, RG_ERR_BACKEND, RG_NO_OFFSET, "backend %s: with buffers of its own it needs kernels of its own", ops->name);
+    return RG_OK;
+}
+
+static rg_status find_ops(const rg_backend_ops **ops, const rgi_backend_choice *choice, rg_error *error)
+{
+    const char *name = choice->name_or_path;
+    if (choice->ops)
+        *ops = choice->ops;
+    else if (!name || strcmp(name, "auto") == 0)
+        *ops = rgi_backend_builtin(NULL);
+    else if (name[0] == '/')
+        return rgi_backend_load_plugin(ops, name, error);
+    else if (!(*ops = rgi_backend_builtin(name)))
+        return rgi_fail(error, RG_ERR_BACKEND, RG_NO_OFFSET, "no backend is named \"%s\"; there are: auto, %s, or the absolute path of a plugin", name,
+                        rgi_backend_names());
+    return rgi_backend_check_ops(*ops, error);
+}
+
+static rg_status start_threads(rgi_backend *backend, const rgi_backend_choice *choice, rg_error *error)
+{
+    if (choice->parallel_for) {
+        backend->parallel = (rgi_parallel){ choice->parallel_for, choice->parallel_user, choice->n_threads ? choice->n_threads : 1 };
+        return RG_OK;
+    }
+    const unsigned wanted = choice->n_threads ? choice->n_threads : rgi_count_cores();
+    backend->threads = rgi_threads_new(&backend->host.allocator, wanted);
+    if (!backend->threads) return rgi_fail_plain(error, RG_ERR_MEMORY);
+    const unsigned got = rgi_threads_count(backend->threads);
+    if (got < wanted) rgi_log(&backend->host, RG_LOG_WARNING, "only %u of %u threads could be started", got, wanted);
+    backend->parallel = (rgi_parallel){ rgi_threads_parallel_for, backend->threads, got };
+    return RG_OK;
+}
+
+rg_status rgi_backend_open(rgi_backend **out, const rgi_host *host, const rgi_backend_choice *choice, rg_error *error)
+{
+    *out = NULL;
+    const rg_backend_ops *ops = NULL;
+    rg_status status = find_ops(&ops, choice, error);
+    if (status != RG_OK) return status;
+    rgi_backend *backend = rgi_alloc_zeroed(&host->allocator, sizeof *backend);
+    if (!backend) return rgi_fail_plain(error, RG_ERR_MEMORY);
+    atomic_init(&backend->holders, 1);
+    backend->host = *host;
+    backend->process = getpid();
+    backend->has_host_memory = !RG_HAS(ops, buffer_new);
+    pthread_mutex_init(&backend->turn, NULL);
+    status = start_threads(backend, choice, error);
+    if (status != RG_OK) goto fail;
+    backend->options = (rg_backend_options){ sizeof(rg_backend_options), backend->parallel.n_threads, backend->parallel.run, backend->parallel.user,
+                                             &backend->host.allocator, backend->host.log, backend->host.log_user };
+    if (RG_HAS(ops, open) && (status = ops->open(&backend->self, &backend->options)) != RG_OK) {
+        rgi_fail(error, status, RG_NO_OFFSET, "backend %s could not be opened: %s", ops->name, rgi_status_text(status));
+        goto fail;
+    }
+    backend->ops = ops;
+    *out = backend;
+    return RG_OK;
+
+fail:
+    rgi_backend_release(backend);
+    return status;
+}
+
+void rgi_backend_release(rgi_backend *backend)
+{
+    if (!backend || atomic_fetch_sub_explicit(&backend->holders, 1, memory_order_acq_rel) != 1) return;
+    if (backend->ops && RG_HAS(backend->ops, close)) backend->ops->close(backend->self);
+    rgi_threads_free(backend->threads);
+    pthread_mutex_destroy(&backend->turn);
+    const rg_allocator allocator = backend->host.allocator;
+    rgi_free(&allocator, backend);
+}
+
+rg_status rgi_backend_begin(rgi_backend *backend)
+{
+    if (getpid() != backend->process) return RG_ERR_FORKED;
+    if (atomic_load_explicit(&backend->is_owned, memory_order_acquire) && pthread_equal(backend->owner, pthread_self())) return RG_ERR_BUSY;
+    pthread_mutex_lock(&backend->turn);
+    backend->owner = pthread_self();
+    atomic_store_explicit(&backend->is_owned, true, memory_order_release);
+    return RG_OK;
+}
+
+void rgi_backend_end(rgi_backend *backend)
+{
+    atomic_store_explicit(&backend->is_owned, false, memory_order_release);
+    pthread_mutex_unlock(&backend->turn);
+}
+
+const char *rgi_backend_kernels(const rgi_backend *backend)
+{
+    const char *names = RG_HAS(backend->ops, kernels) ? backend->ops->kernels(backend->self) : NULL;
+    return names ? names : backend->ops->name;
+}
+
+int rgi_backend_default_window_type(const rgi_backend *backend)
+{
+    const int type = backend->ops->default_window_type;
+    return type == RG_TYPE_F16 || type == RG_TYPE_BF16 ? type : RG_TYPE_F32;
+}
+
+rg_status rgi_backend_bind(rgi_backend *backend, void **weights, const rg_bind_args *args)
+{
+    *weights = NULL;
+    return RG_HAS(backend->ops, bind) ? backend->ops->bind(backend->self, weights, args) : RG_OK;
+}
+
+void rgi_backend_unbind(rgi_backend *backend, void *weights)
+{
+    if (weights && RG_HAS(backend->ops, release)) backend->ops->release(backend->self, weights);
+}
+
+void *rgi_buffer_new(rgi_backend *backend, uint64_t bytes)
+{
+    if (backend->has_host_memory) return rgi_alloc(&backend->host.allocator, bytes);
+    void *buffer = NULL;
+    return backend->ops->buffer_new(backend->self, &buffer, bytes) == RG_OK ? buffer : NULL;
+}
+
+void rgi_buffer_free(rgi_backend *backend, void *buffer, uint64_t bytes)
+{
+    if (!buffer) return;
+    if (backend->has_host_memory)
+        rgi_free(&backend->host.allocator, buffer);
+    else
+        backend->ops->buffer_free(backend->self, buffer, bytes);
+}
+
+rg_status rgi_buffer_read(rgi_backend *backend, void *buffer, uint64_t offset, void *out, uint64_t bytes)
+{
+    if (!backend->has_host_memory) return backend->ops->buffer_read(backend->self, buffer, offset, out, bytes);
+    memcpy(out, (const char *)buffer + offset, (size_t)bytes);
+    return RG_OK;
+}
+
+rg_status rgi_buffer_write(rgi_backend *backend, void *buffer, uint64_t offset, const void *in, uint64_t bytes)
+{
+    if (!backend->has_host_memory) return backend->ops->buffer_write(backend->self, buffer, offset, in, bytes);
+    memcpy((char *)buffer + offset, in, (size_t)bytes);
+    return RG_OK;
+}
+
+rg_status rgi_backend_sync(rgi_backend *backend) { return RG_HAS(backend->ops, sync) ? backend->ops->sync(backend->self) : RG_OK; }
+
+rg_status rgi_matmul(rgi_backend *backend, const rg_matmul_args *args) { return backend->ops->matmul(backend->self, args); }
+
+#define KERNEL(function, member, args_type, portable)                                                    \
+    rg_status function(rgi_backend *backend, const args_type *args)                                      \
+    {                                                                                                    \
+        if (RG_HAS(backend->ops, member)) return backend->ops->member(backend->self, args);              \
+        portable(&backend->parallel, args);                                                              \
+        return RG_OK;                                                                                    \
+    }
+
+KERNEL(rgi_rglru_scan, rglru_scan, rg_scan_args, rgi_rglru_scan_ref)
+KERNEL(rgi_window_attention, window_attention, rg_attention_args, rgi_window_attention_ref)
+KERNEL(rgi_embed, embed, rg_embed_args, rgi_embed_ref)
+KERNEL(rgi_rms_norm, rms_norm, rg_norm_args, rgi_rms_norm_ref)
+KERNEL(rgi_elementwise, elementwise, rg_elementwise_args, rgi_elementwise_ref)
+KERNEL(rgi_conv1d, conv1d, rg_conv1d_args, rgi_conv1d_ref)
+KERNEL(rgi_rope, rope, rg_rope_args, rgi_rope_ref)
+KERNEL(rgi_window_write, window_write, rg_window_write_args, rgi_window_write_ref)

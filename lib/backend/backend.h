@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A backend in use: its table, its threads, and one function for each kernel that calls the table or the portable default. */
+#ifndef RGI_BACKEND_H
+#define RGI_BACKEND_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "base/host.h"
+#include "base/threads.h"
+#include <recurrentgemma/backend.h>
+
+/* How kernels run tasks side by side. */
+typedef struct rgi_parallel {
+    rg_parallel_for_fn *run;
+    void *user;
+    unsigned n_threads;
+} rgi_parallel;
+
+typedef struct rgi_backend {
+    atomic_uint holders;
+    rgi_host host;
+    const rg_backend_ops *ops;
+    void *self;
+    rgi_threads *threads;       /* NULL: the host's own */
+    rgi_parallel parallel;
+    rg_backend_options options; /* what ops->open was given; must stay */
+    pthread_mutex_t turn;       /* held while kernels run: calls take turns at the workers */
+    pthread_t owner;
+    atomic_bool is_owned;
+    pid_t process;
+    bool has_host_memory;
+} rgi_backend;
+
+/* What the host asked for; all may be zero. */
+typedef struct rgi_backend_choice {
+    const char *name_or_path;
+    const rg_backend_ops *ops;
+    unsigned n_threads;
+    rg_parallel_for_fn *parallel_for;
+    void *parallel_user;
+} rgi_backend_choice;
+
+rg_status rgi_backend_open(rgi_backend **backend, const rgi_host *host, const rgi_backend_choice *choice, rg_error *error);
+void rgi_backend_release(rgi_backend *backend);
+
+/* Kernels may run between begin and end. RG_ERR_FORKED in a fork's child; RG_ERR_BUSY when this thread holds the turn already. */
+rg_status rgi_backend_begin(rgi_backend *backend);
+void rgi_backend_end(rgi_backend *backend);
+
+/* Comma-separated names of the backends in this build, and the table of one (NULL: unknown). */
+const char *rgi_backend_names(void);
+const rg_backend_ops *rgi_backend_builtin(const char *name);
+/* Loads a plugin from an absolute path; it is never unloaded. */
+rg_status rgi_backend_load_plugin(const rg_backend_ops **ops, const char *path, rg_error *error);
+/* RG_ERR_BACKEND when a table misses what is required. */
+rg_status rgi_backend_check_ops(const rg_backend_ops *ops, rg_error *error);
+
+const char *rgi_backend_kernels(const rgi_backend *backend);
+int rgi_backend_default_window_type(const rgi_backend *backend);
+
+rg_status rgi_backend_bind(rgi_backend *backend, void **weights, const rg_bind_args *args);
+void rgi_backend_unbind(rgi_backend *backend, void *weights);
+
+/* Memory of activations, pages and recurrent parts; NULL: none left. */
+void *rgi_buffer_new(rgi_backend *backend, uint64_t bytes);
+void rgi_buffer_free(rgi_backend *backend, void *buffer, uint64_t bytes);
+rg_status rgi_buffer_read(rgi_backend *backend, void *buffer, uint64_t offset, void *out, uint64_t bytes);
+rg_status rgi_buffer_write(rgi_backend *backend, void *buffer, uint64_t offset, const void *in, uint64_t bytes);
+rg_status rgi_backend_sync(rgi_backend *backend);
+
+rg_status rgi_matmul(rgi_backend *backend, const rg_matmul_args *args);
+rg_status rgi_rglru_scan(rgi_backend *backend, const rg_scan_args *args);
+rg_status rgi_window_attention(rgi_backend *backend, const rg_attention_args *args);
+rg_status rgi_embed(rgi_backend *backend, const rg_embed_args *args);
+rg_status rgi_rms_norm(rgi_backend *backend, const rg_norm_args *args);
+rg_status rgi_elementwise(rgi_backend *backend, const rg_elementwise_args *args);
+rg_status rgi_conv1d(rgi_backend *backend, const rg_conv1d_args *args);
+rg_status rgi_rope(rgi_backend *backend, const rg_rope_args *args);
+rg_status rgi_window_write(rgi_backend *backend, const rg_window_write_args *args);
+
+static inline size_t rgi_type_bytes(int type) { return type == RG_TYPE_F32 ? 4 : 2; }
+
+/* A contiguous view; unused dimensions are given as 0. */
+static inline rg_tensor rgi_tensor(void *buffer, uint64_t offset_bytes, int type, uint64_t d0, uint64_t d1, uint64_t d2)
+{
+    rg_tensor t = { sizeof t, buffer, offset_bytes, type, d2 ? 3u : d1 ? 2u : 1u, { d0, d1, d2, 0 }, { 0, 0, 0, 0 } };
+    uint64_t stride = 1;
+    for (uint32_t i = t.rank; i-- > 0;) {
+        t.strides[i] = stride;
+        stride *= t.shape[i];
+    }
+    return t;
+}
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Which backends this build has, and how a plugin becomes one. */
+#include <dlfcn.h>
+#include <string.h>
+
+#include "backend/backend.h"
+#include "backend/kernels.h"
+#include "base/error.h"
+#include "base/fpenv.h"
+
+/* In order of preference: the first is "auto". */
+static const rg_backend_ops *const builtin[] = {
+#if RGI_WITH_BLIS
+    &rgi_blis_ops,
+#endif
+    &rgi_reference_ops,
+};
+
+const char *rgi_backend_names(void)
+{
+#if RGI_WITH_BLIS
+    return "blis,reference";
+#else
+    return "reference";
+#endif
+}
+
+const rg_backend_ops *rgi_backend_builtin(const char *name)
+{
+    if (!name) return builtin[0];
+    for (size_t i = 0; i < sizeof builtin / sizeof builtin[0]; i++)
+        if (strcmp(builtin[i]->name, name) == 0) return builtin[i];
+    return NULL;
+}
+
+rg_status rgi_backend_load_plugin(const rg_backend_ops **ops, const char *path, rg_error *error)
+{
+    *ops = NULL;
+    rgi_fpenv host;
+    rgi_fpenv_enter(&host); /* what a plugin's constructors do to the floating-point environment is undone */
+    void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    rgi_fpenv_leave(&host);
+    if (!plugin) {
+        const char *why = dlerror();
+        return rgi_fail(error, RG_ERR_BACKEND, RG_NO_OFFSET, "%s: cannot load the backend: %s", path, why ? why : "unknown reason");
+    }
+    /* From here on it stays loaded: its table may be in use for as long as the process lives. */
+    rg_backend_entry_fn *entry = NULL;
+    void *symbol = dlsym(plugin, RG_BACKEND_ENTRY);
+    memcpy(&entry, &symbol, sizeof entry);
+    if (!entry) return rgi_fail(error, RG_ERR_BACKEND, RG_NO_OFFSET, "%s: not a backend, it does not export %s", path, RG_BACKEND_ENTRY);
+    uint32_t abi = 0;
+    const rg_backend_ops *table = entry(&abi);
+    if (abi != RG_BACKEND_ABI)
+        return rgi_fail(error, RG_ERR_BACKEND, RG_NO_OFFSET, "%s: made for backend interface %u, this library has %u", path, (unsigned)abi, RG_BACKEND_ABI);
+    if (!table) return rgi_fail(error, RG_ERR_BACKEND, RG_NO_OFFSET, "%s: its table is NULL", path);
+    *ops = table;
+    return rgi_backend_check_ops(table, error);
+}
