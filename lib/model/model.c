@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * rg_model: opening puts configuration, weights, tokenizer and backend together; the rest is facts about them. */
+#include "model/model.h"
+
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "io/demo.h"
+
+static rg_status init_host(rgi_host *host, const rg_model_options *o, rg_error *error)
+{
+    if (!o) return rgi_host_init(host, NULL, NULL, NULL, error);
+    const rg_status status = rgi_host_init(host, o->has_allocator ? &o->allocator : NULL, o->has_io ? &o->io : NULL, o->has_limits ? &o->limits : NULL, error);
+    host->log = o->log;
+    host->log_user = o->log_user;
+    host->progress = o->progress;
+    host->progress_user = o->progress_user;
+    host->interrupt = o->interrupt;
+    return status;
+}
+
+/* Turns what the user wrote into a folder: "demo" is inside the library, a name without such a folder may be a hub id. */
+static rg_status resolve_path(char **folder, rgi_host *host, const char *path, const rg_model_options *options, rg_error *error)
+{
+    *folder = NULL;
+    if (strcmp(path, RGI_DEMO_PATH) == 0) {
+        const rg_io *demo = rgi_demo_io();
+        if (!demo) return rgi_fail(error, RG_ERR_NOT_FOUND, RG_NO_OFFSET, "this build of the library has no demo model inside");
+        host->io = *demo;
+    } else if (options && options->hub_cache && rgi_is_hub_id(path)) {
+        int is_directory = 0, system_error = 0;
+        const bool is_folder = host->io.is_directory && host->io.is_directory(host->io.user, path, &is_directory, &system_error) == RG_OK && is_directory;
+        if (!is_folder) return rgi_hub_cache_find(folder, host, options->hub_cache, path, error);
+    }
+    *folder = rgi_copy_string(&host->allocator, path);
+    return *folder ? RG_OK : rgi_fail_plain(error, RG_ERR_MEMORY);
+}
+
+static rg_status load_files(rg_model *model, const char *path, const rg_model_options *options, rg_error *error)
+{
+    char *folder = NULL;
+    rgi_checkpoint checkpoint = { 0 };
+    const rgi_load_options load = { options && options->is_mapped, options && options->allows_nonfinite };
+    rg_status status = resolve_path(&folder, &model->host, path, options, error);
+    if (status != RG_OK) return status;
+    status = rgi_hf_directory_open(&checkpoint, &model->host, folder, error);
+    if (status != RG_OK) goto done;
+    status = rgi_config_parse(&model->config, &model->host, checkpoint.config_json, checkpoint.config_bytes, checkpoint.config_path, error);
+    if (status != RG_OK) goto done;
+    if (checkpoint.tokenizer_path) {
+        status = rgi_tokenizer_open(&model->tokenizer, &model->host, checkpoint.tokenizer_path, error);
+        if (status != RG_OK) goto done;
+        rgi_tokenizer_set_owned_by_model(model->tokenizer);
+        rg_tokenizer_info info = { .struct_size = sizeof info };
+        rg_tokenizer_get_info(model->tokenizer, &info);
+        if (info.n_pieces > model->config.vocab_size) {
+            status = rgi_fail(error, RG_ERR_TOKENIZER, RG_NO_OFFSET, "%s: %u pieces, but the model's vocab_size is %u", checkpoint.tokenizer_path,
+                              (unsigned)info.n_pieces, (unsigned)model->config.vocab_size);
+            goto done;
+        }
+    }
+    status = rgi_weights_load(&model->weights, &model->config, &checkpoint, &model->host, &load, error);
+
+done:
+    rgi_checkpoint_close(&checkpoint, &model->host);
+    rgi_free(&model->host.allocator, folder);
+    return status;
+}
+
+/* Where each state tensor lies in a state's recurrent part: one block, each tensor on a cache line of its own. */
+static rg_status lay_out_state(rg_model *model, rg_error *error)
+{
+    const rgi_config *config = &model->config;
+    model->part_offsets = rgi_alloc_array(&model->host.allocator, config->n_layers, RGI_MAX_STATE_TENSORS * sizeof(uint64_t));
+    model->attention_index = rgi_alloc_array(&model->host.allocator, config->n_layers, sizeof(uint32_t));
+    if (!model->part_offsets || !model->attention_index) return rgi_fail_plain(error, RG_ERR_MEMORY);
+    uint64_t at = 0;
+    uint32_t n_attention = 0;
+    for (uint32_t layer = 0; layer < config->n_layers; layer++) {
+        rgi_state_tensor tensors[RGI_MAX_STATE_TENSORS];
+        const rgi_layer_kind kind = (rgi_layer_kind)config->layer_kinds[layer];
+        const size_t n = rgi_layout_state(config, kind, tensors);
+        for (size_t i = 0; i < RGI_MAX_STATE_TENSORS; i++) {
+            model->part_offsets[layer * RGI_MAX_STATE_TENSORS + i] = at;
+            if (i >= n) continue;
+            uint64_t bytes = sizeof(float);
+            for (uint32_t d = 0; d < tensors[i].rank; d++)
+                if (!rgi_mul_u64(bytes, tensors[i].shape[d], &bytes)) return rgi_fail_plain(error, RG_ERR_LIMIT);
+            if (!rgi_add_u64(at, bytes, &at) || !rgi_align_up_u64(at, RGI_ALIGNMENT, &at)) return rgi_fail_plain(error, RG_ERR_LIMIT);
+        }
+        model->attention_index[layer] = n_attention;
+        n_attention += kind == RGI_LAYER_ATTENTION;
+    }
+    model->hidden_offset = at;
+    model->part_bytes = at + (uint64_t)config->width * sizeof(float);
+    return RG_OK;
+}
+
+static rg_status bind_backend(rg_model *model, const rg_model_options *options, rg_error *error)
+{
+    rgi_backend_choice choice = { 0 };
+    if (options)
+        choice = (rgi_backend_choice){ options->backend, options->ops, options->n_threads, options->parallel_for, options->parallel_user };
+    rg_status status = rgi_backend_open(&model->backend, &model->host, &choice, error);
+    if (status != RG_OK) return status;
+    const rg_bind_args args = { sizeof args, model->weights.n_matrices, model->weights.matrices, 0, 1, 1 };
+    status = rgi_backend_begin(model->backend);
+    if (status == RG_OK) {
+        status = rgi_backend_bind(model->backend, &model->bound, &args);
+        rgi_backend_end(model->backend);
+    }
+    return status == RG_OK ? status : rgi_fail(error, status, RG_NO_OFFSET, "backend %s could not take the weights: %s", model->backend->ops->name,
+                                               rgi_status_text(status));
+}
+
+static void *make_buffer(void *user, uint64_t bytes) { return rgi_buffer_new(user, bytes); }
+static void destroy_buffer(void *user, void *block, uint64_t bytes) { rgi_buffer_free(user, block, bytes); }
+static void *make_block(void *user, uint64_t bytes) { return rgi_alloc(user, bytes); }
+static void destroy_block(void *user, void *block, uint64_t bytes)
+{
+    (void)bytes;
+    rgi_free(user, block);
+}
+
+static rg_status make_pools(rg_model *model, rg_error *error)
+{
+    const rg_limits *limits = &model->host.limits;
+    rg_allocator *allocator = &model->host.allocator;
+    if (!rgi_pool_init(&model->pages, allocator, limits->pooled_pages, make_buffer, destroy_buffer, model->backend) ||
+        !rgi_pool_init(&model->parts, allocator, limits->pooled_pages, make_buffer, destroy_buffer, model->backend) ||
+        !rgi_pool_init(&model->activations, allocator, limits->pooled_scratch, make_buffer, destroy_buffer, model->backend) ||
+        !rgi_pool_init(&model->books, allocator, limits->pooled_scratch, make_block, destroy_block, allocator))
+        return rgi_fail_plain(error, RG_ERR_MEMORY);
+    return RG_OK;
+}
+
+rg_status rgi_model_open(rg_model **out, const char *path, const rg_model_options *options, rg_error *error)
+{
+    *out = NULL;
+    rgi_host host;
+    rg_status status = init_host(&host, options, error);
+    if (status != RG_OK) return status;
+    rg_model *model = rgi_alloc_zeroed(&host.allocator, sizeof *model);
+    if (!model) return rgi_fail_plain(error, RG_ERR_MEMORY);
+    atomic_init(&model->holders, 1);
+    model->host = host;
+    model->window = options ? options->window : RG_WINDOW_DEEPMIND;
+    model->page_length = options && options->page_length ? options->page_length : 64;
+    if ((status = load_files(model, path, options, error)) != RG_OK) goto fail;
+    /* DeepMind's semantics, with which the models were trained: W earlier tokens and the current one. */
+    model->past = model->config.attention_window_size - (model->window == RG_WINDOW_HF ? 1u : 0u);
+    model->embedding_scale = rgi_config_embedding_scale(&model->config);
+    if ((status = lay_out_state(model, error)) != RG_OK) goto fail;
+    if ((status = bind_backend(model, options, error)) != RG_OK) goto fail;
+    if ((status = make_pools(model, error)) != RG_OK) goto fail;
+    /* These were for opening only. */
+    model->host.progress = NULL;
+    model->host.interrupt = NULL;
+    *out = model;
+    return RG_OK;
+
+fail:
+    rgi_model_release(model);
+    return status;
+}
+
+void rgi_model_retain(rg_model *model) { atomic_fetch_add_explicit(&model->holders, 1, memory_order_relaxed); }
+
+void rgi_model_release(rg_model *model)
+{
+    if (!model || atomic_fetch_sub_explicit(&model->holders, 1, memory_order_acq_rel) != 1) return;
+    rgi_pool_clear(&model->pages);
+    rgi_pool_clear(&model->parts);
+    rgi_pool_clear(&model->activations);
+    rgi_pool_clear(&model->books);
+    if (model->backend) rgi_backend_unbind(model->backend, model->bound);
+    rgi_backend_release(model->backend);
+    rgi_tokenizer_free(model->tokenizer);
+    const rgi_host host = model->host;
+    rgi_weights_clear(&model->weights, &host);
+    rgi_config_clear(&model->config, &host);
+    rgi_free(&host.allocator, model->part_offsets);
+    rgi_free(&host.allocator, model->attention_index);
+    rgi_free(&host.allocator, model);
+}
+
+const rgi_host *rgi_model_host(const rg_model *model) { return &model->host; }
+const rg_tokenizer *rgi_model_tokenizer(const rg_model *model) { return model->tokenizer; }
+uint32_t rgi_model_vocab_size(const rg_model *model) { return model->config.vocab_size; }
+rg_token rgi_model_bos(const rg_model *model) { return model->config.bos; }
+rg_token rgi_model_eos(const rg_model *model) { return model->config.eos; }
+
+rg_page_layout rgi_model_page_layout(const rg_model *model, uint32_t layer)
+{
+    const rgi_config *config = &model->config;
+    const uint64_t part = (uint64_t)model->page_length * config->num_kv_heads * config->head_dim;
+    const uint64_t keys = 2 * part * model->attention_index[layer];
+    return (rg_page_layout){ sizeof(rg_page_layout), model->page_length, keys, keys + part, config->num_kv_heads, config->head_dim };
+}
+
+uint64_t rgi_model_page_bytes(const rg_model *model, int window_type)
+{
+    const rgi_config *config = &model->config;
+    return 2ull * model->page_length * config->num_kv_heads * config->head_dim * config->n_attention_layers * rgi_type_bytes(window_type);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * rg_model: what states share. It means the same from open to close; its only moving parts are the counter and locked pools. */
+#ifndef RGI_MODEL_H
+#define RGI_MODEL_H
+
+#include <stdatomic.h>
+
+#include "backend/backend.h"
+#include "base/pool.h"
+#include "model/weights.h"
+#include "tokenizer/tokenizer.h"
+
+/* A copy of everything the host set. */
+struct rg_model_options {
+    unsigned n_threads;
+    rg_parallel_for_fn *parallel_for;
+    void *parallel_user;
+    bool has_allocator, has_io, has_limits;
+    rg_allocator allocator;
+    rg_io io;
+    rg_limits limits;
+    rg_log_fn *log;
+    void *log_user;
+    rg_progress_fn *progress;
+    void *progress_user;
+    const rg_interrupt *interrupt;
+    char *backend;
+    const rg_backend_ops *ops;
+    int window;
+    unsigned page_length;
+    bool is_mapped, allows_nonfinite;
+    char *hub_cache;
+};
+
+struct rg_model {
+    atomic_uint holders;
+    rgi_host host;
+    rgi_config config;
+    rgi_weights weights;
+    rgi_backend *backend;
+    void *bound;               /* what the backend's bind returned */
+    rg_tokenizer *tokenizer;   /* NULL: none */
+    int window;                /* RG_WINDOW_... */
+    uint64_t past;             /* how many earlier positions a query sees */
+    uint32_t page_length;
+    float embedding_scale;
+    /* Byte offsets of state tensors in a state's recurrent part: [n_layers][RGI_MAX_STATE_TENSORS]; the hidden row comes last. */
+    uint64_t *part_offsets;
+    uint64_t hidden_offset, part_bytes;
+    uint32_t *attention_index; /* [n_layers]: how many attention layers come before */
+    rgi_pool pages, parts;     /* of states: backend buffers */
+    rgi_pool activations;      /* of calls: backend buffers */
+    rgi_pool books;            /* of calls: host memory */
+};
+
+/* path: a folder, a hub id, or "demo". */
+rg_status rgi_model_open(rg_model **model, const char *path, const rg_model_options *options, rg_error *error);
+void rgi_model_release(rg_model *model);
+void rgi_model_retain(rg_model *model);
+
+const rgi_host *rgi_model_host(const rg_model *model);
+const rg_tokenizer *rgi_model_tokenizer(const rg_model *model);
+uint32_t rgi_model_vocab_size(const rg_model *model);
+rg_token rgi_model_bos(const rg_model *model);
+rg_token rgi_model_eos(const rg_model *model);
+
+/* Where one attention layer's keys and values lie in a page, and how large a page is. */
+rg_page_layout rgi_model_page_layout(const rg_model *model, uint32_t layer);
+uint64_t rgi_model_page_bytes(const rg_model *model, int window_type);
+
+#endif

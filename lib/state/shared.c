@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A counted backend buffer: a page of the window or a recurrent part, which states may hold together. */
+#include "state/shared.h"
+
+#include "base/memory.h"
+
+rgi_shared *rgi_shared_new(rgi_pool *pool, const rg_allocator *allocator, uint64_t bytes)
+{
+    rgi_shared *shared = rgi_alloc(allocator, sizeof *shared);
+    if (!shared) return NULL;
+    atomic_init(&shared->holders, 1);
+    shared->bytes = bytes;
+    shared->buffer = rgi_pool_take(pool, bytes);
+    if (shared->buffer) return shared;
+    rgi_free(allocator, shared);
+    return NULL;
+}
+
+void rgi_shared_retain(rgi_shared *shared) { atomic_fetch_add_explicit(&shared->holders, 1, memory_order_relaxed); }
+
+void rgi_shared_release(rgi_shared *shared, rgi_pool *pool, const rg_allocator *allocator)
+{
+    if (!shared || atomic_fetch_sub_explicit(&shared->holders, 1, memory_order_acq_rel) != 1) return;
+    rgi_pool_give(pool, shared->buffer, shared->bytes);
+    rgi_free(allocator, shared);
+}
+
+bool rgi_shared_is_alone(const rgi_shared *shared) { return atomic_load_explicit(&shared->holders, memory_order_acquire) == 1; }

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The keys and values of the last positions, in pages that begin at absolute positions divisible by their length. */
+#include "state/window.h"
+
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/memory.h"
+
+size_t rgi_window_max_pages(const rgi_window_rules *rules)
+{
+    if (!rules->page_bytes) return 0;
+    /* past + 1 positions in a row touch at most this many pages, wherever they begin. */
+    return (size_t)((rules->past + rules->page_length - 1) / rules->page_length) + 1;
+}
+
+static rgi_shared *take_page(rgi_window *window, const rgi_window_rules *rules)
+{
+    if (window->n_spare > 0) return window->spare[--window->n_spare];
+    return rgi_shared_new(rules->pool, rules->allocator, rules->page_bytes);
+}
+
+static void give_page(rgi_window *window, const rgi_window_rules *rules, rgi_shared *page)
+{
+    if (window->n + window->n_spare < window->n_reserved && window->n_spare < window->spare_capacity && rgi_shared_is_alone(page))
+        window->spare[window->n_spare++] = page;
+    else
+        rgi_shared_release(page, rules->pool, rules->allocator);
+}
+
+static bool make_room(rgi_window *window, const rgi_window_rules *rules, size_t n)
+{
+    return rgi_reserve(rules->allocator, (void **)&window->pages, &window->capacity, n, sizeof *window->pages) &&
+           rgi_reserve(rules->allocator, (void **)&window->buffers, &window->buffers_capacity, n, sizeof *window->buffers);
+}
+
+bool rgi_window_extend(rgi_window *window, const rgi_window_rules *rules, uint64_t position, uint64_t n)
+{
+    if (!rules->page_bytes || n == 0) return true;
+    if (window->n == 0) window->first = position / rules->page_length;
+    const uint64_t end = (position + n - 1) / rules->page_length + 1; /* one past the last page */
+    size_t wanted;
+    if (!rgi_to_size(end - window->first, &wanted) || !make_room(window, rules, wanted)) return false;
+    while (window->n < wanted) {
+        rgi_shared *page = take_page(window, rules);
+        if (!page) return false;
+        window->pages[window->n] = page;
+        window->buffers[window->n] = page->buffer;
+        window->n++;
+    }
+    return true;
+}
+
+void rgi_window_settle(rgi_window *window, const rgi_window_rules *rules, uint64_t position)
+{
+    if (!rules->page_bytes) return;
+    const uint64_t length = rules->page_length;
+    const uint64_t keep_from = position > rules->past ? (position - rules->past) / length : 0;
+    const uint64_t keep_to = (position + length - 1) / length; /* a page without a written position is not kept */
+    while (window->n > 0 && window->first + window->n > keep_to) {
+        window->n--;
+        give_page(window, rules, window->pages[window->n]);
+    }
+    size_t n_old = 0;
+    while (n_old < window->n && window->first + n_old < keep_from) n_old++;
+    const size_t left = window->n - n_old;
+    window->n = left; /* so that give_page sees what stays */
+    for (size_t i = 0; i < n_old; i++) give_page(window, rules, window->pages[i]);
+    if (n_old > 0) {
+        memmove(window->pages, window->pages + n_old, left * sizeof *window->pages);
+        memmove(window->buffers, window->buffers + n_old, left * sizeof *window->buffers);
+        window->first += n_old;
+    }
+}
+
+bool rgi_window_reserve(rgi_window *window, const rgi_window_rules *rules)
+{
+    const size_t wanted = rgi_window_max_pages(rules);
+    if (!make_room(window, rules, wanted)) return false;
+    if (!rgi_reserve(rules->allocator, (void **)&window->spare, &window->spare_capacity, wanted, sizeof *window->spare)) return false;
+    while (window->n + window->n_spare < wanted) {
+        rgi_shared *page = rgi_shared_new(rules->pool, rules->allocator, rules->page_bytes);
+        if (!page) return false;
+        window->spare[window->n_spare++] = page;
+    }
+    window->n_reserved = wanted;
+    return true;
+}
+
+void rgi_window_clear(rgi_window *window, const rgi_window_rules *rules)
+{
+    for (size_t i = 0; i < window->n; i++) rgi_shared_release(window->pages[i], rules->pool, rules->allocator);
+    for (size_t i = 0; i < window->n_spare; i++) rgi_shared_release(window->spare[i], rules->pool, rules->allocator);
+    rgi_free(rules->allocator, window->pages);
+    rgi_free(rules->allocator, window->buffers);
+    rgi_free(rules->allocator, window->spare);
+    memset(window, 0, sizeof *window);
+}

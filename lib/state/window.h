@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The keys and values of the last positions, in pages that begin at absolute positions divisible by their length.
+ *
+ * So which sums are formed together never depends on when a call began. A page that is full is never written again. */
+#ifndef RGI_WINDOW_H
+#define RGI_WINDOW_H
+
+#include "state/shared.h"
+
+typedef struct rgi_window {
+    rgi_shared **pages;  /* [n], page i holds positions [(first + i) * page_length, ...) */
+    void **buffers;      /* their buffers, as rg_segment wants them */
+    size_t n, capacity;
+    size_t buffers_capacity;
+    uint64_t first;
+    rgi_shared **spare;  /* pages taken by rgi_window_reserve and not in use */
+    size_t n_spare, spare_capacity;
+    size_t n_reserved;   /* pages that this window keeps in all; 0: none beyond those in use */
+} rgi_window;
+
+/* What all windows of a model have in common. */
+typedef struct rgi_window_rules {
+    rgi_pool *pool;
+    const rg_allocator *allocator;
+    uint32_t page_length;
+    uint64_t page_bytes; /* 0: the model has no attention layers, and windows stay empty */
+    uint64_t past;       /* how many earlier positions a query sees */
+} rgi_window_rules;
+
+/* Pages that a window can touch between calls. */
+size_t rgi_window_max_pages(const rgi_window_rules *rules);
+
+/* Makes sure that positions [position, position + n) can be written. false: no memory; rgi_window_settle(position) undoes a part. */
+bool rgi_window_extend(rgi_window *window, const rgi_window_rules *rules, uint64_t position, uint64_t n);
+/* Keeps what a query at `position` can see of the positions before it, and gives the other pages back. */
+void rgi_window_settle(rgi_window *window, const rgi_window_rules *rules, uint64_t position);
+/* Takes pages until it owns rgi_window_max_pages. false: no memory, nothing changed that matters. */
+bool rgi_window_reserve(rgi_window *window, const rgi_window_rules *rules);
+void rgi_window_clear(rgi_window *window, const rgi_window_rules *rules);
+
+#endif
