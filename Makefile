@@ -27,7 +27,9 @@ STRICT  := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
            $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 LINK    := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -Wl,-z,relro,-z,now
 
-DEFINES := -DRGI_WITH_BLIS=$(WITH_BLIS) -DRGI_WITH_DEMO=$(WITH_DEMO)
+# BLIS's header does not tell its version; Debian's package does.
+BLIS_VERSION := $(shell dpkg-query -W -f='$${Version}' libblis-dev 2>/dev/null)
+DEFINES := -DRGI_WITH_BLIS=$(WITH_BLIS) -DRGI_WITH_DEMO=$(WITH_DEMO) -DRGI_BLIS_VERSION='"$(BLIS_VERSION)"'
 LIBS    := $(if $(filter 1,$(WITH_BLIS)),-lblis) -lm
 EDIT    := $(if $(filter 1,$(WITH_EDIT)),-ledit)
 

@@ -14,6 +14,9 @@ static inline void rgi_fpenv_enter(rgi_fpenv *saved)
     fesetenv(FE_DFL_ENV);
 }
 
+/* After a callback: whatever it did, back to the default. */
+static inline void rgi_fpenv_default(void) { fesetenv(FE_DFL_ENV); }
+
 static inline void rgi_fpenv_leave(const rgi_fpenv *saved) { fesetenv(saved); }
 
 #endif

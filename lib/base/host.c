@@ -99,8 +99,11 @@ void rgi_log(const rgi_host *host, int level, const char *format, ...)
 rg_status rgi_host_progress(const rgi_host *host, const char *what, uint64_t done, uint64_t total)
 {
     if (rgi_interrupt_is_set(host->interrupt)) return RG_INTERRUPTED;
-    if (host->progress && host->progress(host->progress_user, what, done, total) != RG_CONTINUE) return RG_INTERRUPTED;
-    return RG_OK;
+    if (!host->progress) return RG_OK;
+    if (host->fpenv) rgi_fpenv_leave(host->fpenv);
+    const int answer = host->progress(host->progress_user, what, done, total);
+    if (host->fpenv) rgi_fpenv_default();
+    return answer == RG_CONTINUE ? RG_OK : RG_INTERRUPTED;
 }
 
 bool rgi_interrupt_is_set(const rg_interrupt *interrupt)

@@ -4,6 +4,8 @@
 #define RGI_HOST_H
 
 #include <stdbool.h>
+
+#include "base/fpenv.h"
 #include <recurrentgemma/host.h>
 
 typedef struct rgi_host {
@@ -16,6 +18,7 @@ typedef struct rgi_host {
     rg_progress_fn *progress;
     void *progress_user;
     const rg_interrupt *interrupt;
+    const rgi_fpenv *fpenv; /* what the progress callback runs in; NULL: no change */
 } rgi_host;
 
 /* Any argument may be NULL. RG_ERR_ARGUMENT: a structure misses a required function or is too small; RG_ERR_LIMIT: a limit

@@ -130,18 +130,19 @@ static rg_status make_pools(rg_model *model, rg_error *error)
     rg_allocator *allocator = &model->host.allocator;
     if (!rgi_pool_init(&model->pages, allocator, limits->pooled_pages, make_buffer, destroy_buffer, model->backend) ||
         !rgi_pool_init(&model->parts, allocator, limits->pooled_pages, make_buffer, destroy_buffer, model->backend) ||
-        !rgi_pool_init(&model->activations, allocator, limits->pooled_scratch, make_buffer, destroy_buffer, model->backend) ||
-        !rgi_pool_init(&model->books, allocator, limits->pooled_scratch, make_block, destroy_block, allocator))
+        !rgi_pool_init(&model->activations, allocator, 3ull * limits->pooled_scratch, /* of a step, of a chunk, of logits */ make_buffer, destroy_buffer, model->backend) ||
+        !rgi_pool_init(&model->books, allocator, 2ull * limits->pooled_scratch, make_block, destroy_block, allocator))
         return rgi_fail_plain(error, RG_ERR_MEMORY);
     return RG_OK;
 }
 
-rg_status rgi_model_open(rg_model **out, const char *path, const rg_model_options *options, rg_error *error)
+rg_status rgi_model_open(rg_model **out, const char *path, const rg_model_options *options, const rgi_fpenv *fpenv, rg_error *error)
 {
     *out = NULL;
     rgi_host host;
     rg_status status = init_host(&host, options, error);
     if (status != RG_OK) return status;
+    host.fpenv = fpenv;
     rg_model *model = rgi_alloc_zeroed(&host.allocator, sizeof *model);
     if (!model) return rgi_fail_plain(error, RG_ERR_MEMORY);
     atomic_init(&model->holders, 1);
@@ -158,6 +159,7 @@ rg_status rgi_model_open(rg_model **out, const char *path, const rg_model_option
     /* These were for opening only. */
     model->host.progress = NULL;
     model->host.interrupt = NULL;
+    model->host.fpenv = NULL;
     *out = model;
     return RG_OK;
 

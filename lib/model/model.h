@@ -53,8 +53,8 @@ struct rg_model {
     rgi_pool books;            /* of calls: host memory */
 };
 
-/* path: a folder, a hub id, or "demo". */
-rg_status rgi_model_open(rg_model **model, const char *path, const rg_model_options *options, rg_error *error);
+/* path: a folder, a hub id, or "demo". fpenv: the host's, for callbacks while opening. */
+rg_status rgi_model_open(rg_model **model, const char *path, const rg_model_options *options, const rgi_fpenv *fpenv, rg_error *error);
 void rgi_model_release(rg_model *model);
 void rgi_model_retain(rg_model *model);
 

@@ -10,22 +10,17 @@
 
 static const rg_allocator *allocator_of(const rg_state *state) { return &state->model->host.allocator; }
 
-static void fill_with_zeros(rg_state *state, rgi_shared *shared)
+static void fill_with_zeros(void *user, rgi_shared *shared)
 {
+    rg_state *state = user;
     static const char zeros[4096];
     for (uint64_t at = 0; at < shared->bytes; at += sizeof zeros)
         rgi_buffer_write(state->model->backend, shared->buffer, at, zeros, rgi_min_u64(sizeof zeros, shared->bytes - at));
 }
 
-/* Overwrites a buffer that nobody else holds, for hosts that asked for it. */
-static void wipe(rg_state *state, rgi_shared *shared)
-{
-    if (shared && state->is_wiped && rgi_shared_is_alone(shared)) fill_with_zeros(state, shared);
-}
-
 static void release_part(rg_state *state, rgi_shared *part)
 {
-    wipe(state, part);
+    if (part && state->is_wiped && rgi_shared_is_alone(part)) fill_with_zeros(state, part);
     rgi_shared_release(part, &state->model->parts, allocator_of(state));
 }
 
@@ -38,15 +33,14 @@ rg_status rgi_state_new(rg_state **out, rg_model *model, const rg_state_options 
     state->model = model;
     state->is_wiped = options && options->is_wiped;
     state->window_type = options && options->window_type ? options->window_type : rgi_backend_default_window_type(model->backend);
-    state->rules = (rgi_window_rules){ &model->pages, &model->host.allocator, model->page_length, rgi_model_page_bytes(model, state->window_type), model->past };
+    state->rules = (rgi_window_rules){ &model->pages, &model->host.allocator, model->page_length, rgi_model_page_bytes(model, state->window_type), model->past,
+                                        state->is_wiped ? fill_with_zeros : NULL, state };
     *out = state;
     return RG_OK;
 }
 
 void rgi_state_reset(rg_state *state)
 {
-    for (size_t i = 0; i < state->window.n; i++) wipe(state, state->window.pages[i]);
-    wipe(state, state->part);
     state->position = 0;
     state->turn = 0;
     rgi_window_settle(&state->window, &state->rules, 0);

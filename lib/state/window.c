@@ -20,12 +20,18 @@ static rgi_shared *take_page(rgi_window *window, const rgi_window_rules *rules)
     return rgi_shared_new(rules->pool, rules->allocator, rules->page_bytes);
 }
 
+static void release_page(const rgi_window_rules *rules, rgi_shared *page)
+{
+    if (rules->wipe && rgi_shared_is_alone(page)) rules->wipe(rules->wipe_user, page);
+    rgi_shared_release(page, rules->pool, rules->allocator);
+}
+
 static void give_page(rgi_window *window, const rgi_window_rules *rules, rgi_shared *page)
 {
     if (window->n + window->n_spare < window->n_reserved && window->n_spare < window->spare_capacity && rgi_shared_is_alone(page))
         window->spare[window->n_spare++] = page;
     else
-        rgi_shared_release(page, rules->pool, rules->allocator);
+        release_page(rules, page);
 }
 
 static bool make_room(rgi_window *window, const rgi_window_rules *rules, size_t n)
@@ -89,8 +95,8 @@ bool rgi_window_reserve(rgi_window *window, const rgi_window_rules *rules)
 
 void rgi_window_clear(rgi_window *window, const rgi_window_rules *rules)
 {
-    for (size_t i = 0; i < window->n; i++) rgi_shared_release(window->pages[i], rules->pool, rules->allocator);
-    for (size_t i = 0; i < window->n_spare; i++) rgi_shared_release(window->spare[i], rules->pool, rules->allocator);
+    for (size_t i = 0; i < window->n; i++) release_page(rules, window->pages[i]);
+    for (size_t i = 0; i < window->n_spare; i++) release_page(rules, window->spare[i]);
     rgi_free(rules->allocator, window->pages);
     rgi_free(rules->allocator, window->buffers);
     rgi_free(rules->allocator, window->spare);

@@ -25,6 +25,9 @@ typedef struct rgi_window_rules {
     uint32_t page_length;
     uint64_t page_bytes; /* 0: the model has no attention layers, and windows stay empty */
     uint64_t past;       /* how many earlier positions a query sees */
+    /* Overwrites a page before it is given back; NULL when the host did not ask for it. */
+    void (*wipe)(void *user, rgi_shared *page);
+    void *wipe_user;
 } rgi_window_rules;
 
 /* Pages that a window can touch between calls. */

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Exports: rg_model and its options. */
+#include <recurrentgemma/model.h>
+
+#include <string.h>
+
+#include "api/info.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "model/model.h"
+
+rg_model_options *rg_model_options_new(void) { return rgi_alloc_zeroed(&rgi_system_allocator, sizeof(rg_model_options)); }
+
+void rg_model_options_free(rg_model_options *options)
+{
+    if (!options) return;
+    rgi_free(&rgi_system_allocator, options->backend);
+    rgi_free(&rgi_system_allocator, options->hub_cache);
+    rgi_free(&rgi_system_allocator, options);
+}
+
+/* Replaces a string option; NULL unsets it. */
+static rg_status set_string(char **option, const char *text)
+{
+    char *copy = text ? rgi_copy_string(&rgi_system_allocator, text) : NULL;
+    if (text && !copy) return RG_ERR_MEMORY;
+    rgi_free(&rgi_system_allocator, *option);
+    *option = copy;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_threads(rg_model_options *options, unsigned n_threads)
+{
+    if (!options || n_threads < 1 || n_threads > 1024) return RG_ERR_ARGUMENT;
+    options->n_threads = n_threads;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_parallel_for(rg_model_options *options, rg_parallel_for_fn *parallel_for, void *user, unsigned n_threads)
+{
+    if (!options || !parallel_for || n_threads < 1 || n_threads > 1024) return RG_ERR_ARGUMENT;
+    options->parallel_for = parallel_for;
+    options->parallel_user = user;
+    options->n_threads = n_threads;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_allocator(rg_model_options *options, const rg_allocator *allocator)
+{
+    rgi_host check;
+    if (!options || !allocator || rgi_host_init(&check, allocator, NULL, NULL, NULL) != RG_OK) return RG_ERR_ARGUMENT;
+    options->allocator = check.allocator;
+    options->has_allocator = true;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_io(rg_model_options *options, const rg_io *io)
+{
+    rgi_host check;
+    if (!options || !io || rgi_host_init(&check, NULL, io, NULL, NULL) != RG_OK) return RG_ERR_ARGUMENT;
+    options->io = check.io;
+    options->has_io = true;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_log(rg_model_options *options, rg_log_fn *log, void *user)
+{
+    if (!options) return RG_ERR_ARGUMENT;
+    options->log = log;
+    options->log_user = user;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_limits(rg_model_options *options, const rg_limits *limits)
+{
+    rgi_host check;
+    if (!options || !limits || rgi_host_init(&check, NULL, NULL, limits, NULL) != RG_OK) return RG_ERR_ARGUMENT;
+    options->limits = check.limits;
+    options->has_limits = true;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_progress(rg_model_options *options, rg_progress_fn *progress, void *user)
+{
+    if (!options) return RG_ERR_ARGUMENT;
+    options->progress = progress;
+    options->progress_user = user;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_interrupt(rg_model_options *options, const rg_interrupt *interrupt)
+{
+    if (!options) return RG_ERR_ARGUMENT;
+    options->interrupt = interrupt;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_backend(rg_model_options *options, const char *name_or_path)
+{
+    if (!options) return RG_ERR_ARGUMENT;
+    return set_string(&options->backend, name_or_path);
+}
+
+rg_status rg_model_options_set_backend_ops(rg_model_options *options, const rg_backend_ops *ops, uint32_t abi)
+{
+    if (!options || !ops || abi != RG_BACKEND_ABI || rgi_backend_check_ops(ops, NULL) != RG_OK) return RG_ERR_ARGUMENT;
+    options->ops = ops;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_window(rg_model_options *options, int window)
+{
+    if (!options || (window != RG_WINDOW_DEEPMIND && window != RG_WINDOW_HF)) return RG_ERR_ARGUMENT;
+    options->window = window;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_page_length(rg_model_options *options, unsigned page_length)
+{
+    if (!options || page_length < 1 || page_length > 4096) return RG_ERR_ARGUMENT;
+    options->page_length = page_length;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_map(rg_model_options *options, int is_mapped)
+{
+    if (!options) return RG_ERR_ARGUMENT;
+    options->is_mapped = is_mapped != 0;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_allow_nonfinite(rg_model_options *options, int is_allowed)
+{
+    if (!options) return RG_ERR_ARGUMENT;
+    options->allows_nonfinite = is_allowed != 0;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_hub_cache(rg_model_options *options, const char *folder)
+{
+    if (!options) return RG_ERR_ARGUMENT;
+    return set_string(&options->hub_cache, folder);
+}
+
+rg_status rg_model_open(rg_model **model, const char *path, const rg_model_options *options, rg_error *error)
+{
+    if (!model) return rgi_fail(error, RG_ERR_ARGUMENT, RG_NO_OFFSET, "rg_model_open: model is NULL");
+    *model = NULL;
+    if (!path || !*path) return rgi_fail(error, RG_ERR_ARGUMENT, RG_NO_OFFSET, "rg_model_open: path is NULL or empty");
+    rgi_fpenv host;
+    rgi_fpenv_enter(&host);
+    const rg_status status = rgi_model_open(model, path, options, &host, error);
+    rgi_fpenv_leave(&host);
+    return status;
+}
+
+void rg_model_close(rg_model *model) { rgi_model_release(model); }
+
+rg_model *rg_model_retain(rg_model *model)
+{
+    if (model) rgi_model_retain(model);
+    return model;
+}
+
+rg_status rg_model_get_info(const rg_model *model, rg_model_info *info)
+{
+    if (!model) return RG_ERR_ARGUMENT;
+    const rgi_config *config = &model->config;
+    const rg_model_info full = {
+        .struct_size = sizeof full,
+        .vocab_size = config->vocab_size,
+        .width = config->width,
+        .mlp_width = config->mlp_width,
+        .lru_width = config->lru_width,
+        .n_layers = config->n_layers,
+        .n_recurrent_layers = config->n_recurrent_layers,
+        .n_attention_layers = config->n_attention_layers,
+        .num_heads = config->num_heads,
+        .num_kv_heads = config->num_kv_heads,
+        .head_dim = config->head_dim,
+        .num_gate_blocks = config->num_gate_blocks,
+        .conv1d_width = config->conv1d_width,
+        .attention_window_size = config->attention_window_size,
+        .logits_soft_cap = config->logits_soft_cap,
+        .embedding_scale = model->embedding_scale,
+        .window = model->window,
+        .weight_type = model->weights.main_type,
+        .default_window_type = rgi_backend_default_window_type(model->backend),
+        .has_tokenizer = model->tokenizer != NULL,
+        .has_own_head = model->weights.has_own_head,
+        .n_parameters = model->weights.n_parameters,
+        .weights_bytes = model->weights.bytes,
+        .page_length = model->page_length,
+        .n_threads = model->backend->parallel.n_threads,
+        .bos = config->bos,
+        .eos = config->eos,
+        .pad = config->pad,
+        .backend = model->backend->ops->name,
+        .kernels = rgi_backend_kernels(model->backend),
+        .n_surplus_tensors = model->weights.n_surplus_tensors,
+        .n_surplus_rows = model->weights.n_surplus_rows,
+    };
+    return RGI_COPY_INFO(info, full);
+}
+
+const rg_tokenizer *rg_model_tokenizer(const rg_model *model) { return model ? model->tokenizer : NULL; }
+
+rg_status rg_model_get_tensor_info(const rg_model *model, size_t index, rg_tensor_info *info)
+{
+    if (!model || !info) return RG_ERR_ARGUMENT;
+    if (index >= model->weights.n_infos) return RG_ERR_RANGE;
+    return RGI_COPY_INFO(info, model->weights.infos[index]);
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * From token ids to logits. The caller holds every state that takes part (rgi_state_begin_use). */
+#ifndef RGI_FORWARD_H
+#define RGI_FORWARD_H
+
+#include "state/state.h"
+#include <recurrentgemma/infer.h>
+
+/* As rg_eval, with arguments already checked by the api layer except token ids and sizes. */
+rg_status rgi_eval(rg_model *model, rg_work *const *items, size_t n_items, const rg_run *run, rg_error *error);
+
+/* As rg_state_logits. */
+rg_status rgi_state_logits(rg_state *state, float *logits, rg_error *error);
+
+#endif
