@@ -2,7 +2,8 @@
  * rg_sampler: logits in, one token id out.
  *
  * The same logits, settings and seed give the same tokens on every platform. The steps, in this order: logit
- * bias, repetition penalty, the host's filter, temperature, top-k, top-p, min-p, one draw. A new sampler is greedy.
+ * bias, repetition penalty, the host's filter, temperature, top-k, top-p, min-p, one draw; each works on what the one
+ * before it left. Picking takes linear time, whatever the settings, and no memory. A new sampler is greedy.
  *
  *     rg_sampler *sampler = NULL;
  *     rg_sampler_new(&sampler, info.vocab_size, NULL);
@@ -35,26 +36,26 @@ RG_API void rg_sampler_reset(rg_sampler *sampler);
 RG_API rg_status rg_sampler_set_temperature(rg_sampler *sampler, float temperature);
 /** Keep the k most probable tokens; 0: all (default). Ties go to the lower id. */
 RG_API rg_status rg_sampler_set_top_k(rg_sampler *sampler, size_t k);
-/** Keep the fewest most probable tokens that together have at least p, in (0, 1]; 1: all (default). */
+/** Keep the fewest most probable tokens that together have at least p, in (0, 1], of what top-k left; 1: all (default). Ties go to the lower id. */
 RG_API rg_status rg_sampler_set_top_p(rg_sampler *sampler, float p);
-/** Keep tokens with at least p times the probability of the most probable one, in [0, 1]; 0: all (default). */
+/** Keep tokens with at least p times the probability of the most probable one, p in [0, 1]; 0: all (default). */
 RG_API rg_status rg_sampler_set_min_p(rg_sampler *sampler, float p);
-/** Logits of tokens among the last last_n picked or accepted are divided (positive) or multiplied (negative) by penalty > 0; 1: off (default). last_n 0: all. */
+/** Logits of tokens among the last last_n picked or accepted are divided (positive) or multiplied (negative) by penalty > 0, once each; 1: off (default). last_n 0: all. */
 RG_API rg_status rg_sampler_set_repetition_penalty(rg_sampler *sampler, float penalty, size_t last_n);
-/** Add bias to the logit of a token; -INFINITY forbids it, 0 removes the bias. Errors also RG_ERR_TOKEN, RG_ERR_MEMORY. */
+/** Add bias to the logit of a token, in place of an earlier one; -INFINITY forbids it, 0 removes the bias. Errors also RG_ERR_TOKEN, RG_ERR_MEMORY. */
 RG_API rg_status rg_sampler_set_logit_bias(rg_sampler *sampler, rg_token token, float bias);
 /** Start the random numbers from here; default 0. */
 RG_API rg_status rg_sampler_set_seed(rg_sampler *sampler, uint64_t seed);
 
 /**
  * May change logits before a token is drawn, for grammars and other constraints; -INFINITY forbids a token.
- * Returns RG_CONTINUE, or anything else to fail the pick with RG_INTERRUPTED.
+ * Returns RG_CONTINUE, or anything else to fail the pick with RG_INTERRUPTED. Must not use this sampler.
  */
 typedef int rg_filter_fn(void *user, float *logits, size_t vocab_size);
 /** Set the filter; NULL removes it. */
 RG_API rg_status rg_sampler_set_filter(rg_sampler *sampler, rg_filter_fn *filter, void *user);
 
-/** Count a token that was not picked here (a prompt's) into the repetition penalty. Errors RG_ERR_TOKEN, RG_ERR_MEMORY, RG_ERR_ARGUMENT. Since 0.1 */
+/** Count a token that was not picked here (a prompt's) into the repetition penalty. Errors RG_ERR_TOKEN, RG_ERR_ARGUMENT. Since 0.1 */
 RG_API rg_status rg_sampler_accept(rg_sampler *sampler, rg_token token);
 
 /**
@@ -63,8 +64,8 @@ RG_API rg_status rg_sampler_accept(rg_sampler *sampler, rg_token token);
  * Shapes     logits [vocab_size], not changed; logprob (may be NULL): natural log of the token's probability under the
  *            plain logits, before any setting.
  * State      on an error neither history nor random numbers moved, and *token is -1.
- * Errors     RG_ERR_NONFINITE a logit is NaN or infinite (offset: its id), or all are forbidden; RG_INTERRUPTED by the filter;
- *            RG_ERR_MEMORY; RG_ERR_ARGUMENT.
+ * Errors     RG_ERR_NONFINITE a logit is NaN or infinite, or NaN or +INFINITY after the filter (offset: the first such id), or all
+ *            are forbidden; RG_INTERRUPTED by the filter; RG_ERR_ARGUMENT.
  * Since      0.1
  */
 RG_API rg_status rg_sampler_sample(rg_sampler *sampler, const float *logits, rg_token *token, float *logprob, rg_error *error);
