@@ -62,7 +62,7 @@ static void elementwise_row(void *argument, size_t m)
         for (size_t i = 0; i < width; i++) y[i] = rgi_gelu_ref(a[i]) * b[i];
         break;
     case RG_SOFT_CAP:
-        for (size_t i = 0; i < width; i++) y[i] = parameter * (float)rgi_tanh_ref((double)(a[i] / parameter));
+        for (size_t i = 0; i < width; i++) y[i] = (float)((double)parameter * rgi_tanh_ref((double)a[i] / (double)parameter));
         break;
     }
 }
