@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The options that every verb has for opening a model, and opening it. */
+#ifndef OPEN_MODEL_H
+#define OPEN_MODEL_H
+
+#include <stdbool.h>
+
+#include <recurrentgemma/model.h>
+
+#include "options.h"
+
+typedef struct model_choice {
+    const char *backend;
+    uint64_t n_threads;   /* 0: the library's choice */
+    uint64_t page_length; /* 0: the library's choice */
+    int window;           /* RG_WINDOW_DEEPMIND or RG_WINDOW_HF */
+    bool is_mapped;
+} model_choice;
+
+/* The command is its own host and knows that nobody touches the files: it maps them. */
+#define MODEL_CHOICE_INIT { .is_mapped = true }
+
+/* Rows of an option table. */
+#define MODEL_OPTIONS(choice)                                                                                                  \
+    OPTION_HEADING("Opening the model:"),                                                                                      \
+    OPTION_TEXT(0, "backend", "NAME", &(choice)->backend, "kernels to use: auto, reference, blis, or the absolute path of a shared object"), \
+    OPTION_COUNT('t', "threads", "N", &(choice)->n_threads, 1, 1024, "worker threads, 1 to 1024 (default: all cores); results do not depend on it"), \
+    OPTION_CHOICE(0, "window", "deepmind|hf", &(choice)->window,                                                               \
+                  "what attention sees: as trained (W earlier tokens and itself, default) or as Hugging Face decodes (W in all)"), \
+    OPTION_COUNT(0, "page-length", "N", &(choice)->page_length, 1, 4096, "positions in one page of the window (default 64)"),  \
+    OPTION_FLAG(0, "map", &(choice)->is_mapped, "use the weights in the mapped files (default); nobody may change the files meanwhile"), \
+    OPTION_UNFLAG(0, "no-map", &(choice)->is_mapped, "read the weights into memory, and check that they are finite")
+
+/* What MODEL may be, for the end of --help. */
+#define MODEL_NOTES                                                                                                            \
+    "MODEL is a folder in Hugging Face layout, a hub id such as google/recurrentgemma-2b-it that is in the local hub cache "   \
+    "(HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub; nothing is downloaded), or demo, the small model inside " \
+    "the program."
+
+/* Opens a model, with a progress bar and open to Ctrl-C. 0, or an exit code after a complaint. */
+int open_model(rg_model **model, const char *path, const model_choice *choice);
+
+/* Opens only the tokenizer: of a tokenizer.model file, of a model's folder without its weights, or of a model. Close both, which
+ * may be NULL. 0, or an exit code after a complaint. */
+int open_tokenizer(const rg_tokenizer **tokenizer, rg_tokenizer **alone, rg_model **model, const char *path, const model_choice *choice);
+
+/* An unused model's facts; the memory of a struct of zeros is fine. 0, or an exit code after a complaint. */
+int get_model_info(const rg_model *model, rg_model_info *info);
+
+/* The model's tokenizer; NULL after a complaint. */
+const rg_tokenizer *need_tokenizer(const rg_model *model);
+
+#endif
