@@ -132,7 +132,7 @@ static void compare_prompt(golden *g)
         compare_state(g, state, "state.final");
     }
     for (size_t p = 1; p < g->n_tokens; p++) {
-        char prefix[32], probe[96];
+        char prefix[64], probe[128];
         snprintf(prefix, sizeof prefix, "state.after_%zu", p);
         snprintf(probe, sizeof probe, "\"%s.", prefix);
         if (!strstr(g->file.header, probe)) continue;
