@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The exported functions of sampler.h. */
+ * Exports: rg_sampler. */
 #include <recurrentgemma/sampler.h>
 
 #include <float.h>

@@ -131,10 +131,9 @@ static void apply_bias_and_penalty(rg_sampler *sampler, const float *logits)
 static rg_status call_filter(rg_sampler *sampler, const rgi_fpenv *host, rg_error *error)
 {
     if (!sampler->filter) return RG_OK;
-    rgi_fpenv ignored;
     rgi_fpenv_leave(host);
     const int answer = sampler->filter(sampler->filter_user, sampler->adjusted, sampler->vocab_size);
-    rgi_fpenv_enter(&ignored);
+    rgi_fpenv_default();
     return answer == RG_CONTINUE ? RG_OK : rgi_fail(error, RG_INTERRUPTED, RG_NO_OFFSET, "the sampler's filter stopped the pick");
 }
 
