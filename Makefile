@@ -112,30 +112,36 @@ $(TEST) $(LARGE): $(BUILD)/%: $(BUILD)/%.o $(STATIC)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $(LINK) $^ $(LIBS) -o $@
 
-$(BUILD)/librecurrentgemma.pc: pkgconfig/recurrentgemma.pc.in
+# Always written anew: it holds the folders that this very install was asked for.
+.PHONY: $(BUILD)/recurrentgemma.pc
+$(BUILD)/recurrentgemma.pc: pkgconfig/recurrentgemma.pc.in
 	@mkdir -p $(@D)
 	sed -e 's|@prefix@|$(prefix)|' -e 's|@libdir@|$(patsubst $(prefix)/%,$${prefix}/%,$(libdir))|' \
 	    -e 's|@includedir@|$(patsubst $(prefix)/%,$${prefix}/%,$(includedir))|' -e 's|@version@|$(VERSION)|' \
 	    -e 's|@libs_private@|$(LIBS) -pthread|' $< > $@
 
-install: all $(BUILD)/librecurrentgemma.pc ## copy headers, libraries, the command and the .pc file under $(DESTDIR)$(prefix)
-	$(INSTALL) -d $(DESTDIR)$(includedir)/recurrentgemma $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(bindir) $(DESTDIR)$(docdir)
-	$(INSTALL) -m 644 include/recurrentgemma.h $(DESTDIR)$(includedir)
-	$(INSTALL) -m 644 include/recurrentgemma/*.h $(DESTDIR)$(includedir)/recurrentgemma
-	$(INSTALL) -m 644 $(STATIC) $(DESTDIR)$(libdir)
-	$(INSTALL) -m 755 $(SHARED) $(DESTDIR)$(libdir)
-	ln -sf librecurrentgemma.so.$(ABI) $(DESTDIR)$(libdir)/librecurrentgemma.so
-	$(INSTALL) -m 644 $(BUILD)/librecurrentgemma.pc $(DESTDIR)$(libdir)/pkgconfig/recurrentgemma.pc
-	$(INSTALL) -m 755 $(BUILD)/recurrentgemma $(DESTDIR)$(bindir)
-	$(INSTALL) -m 644 README.md LICENSE $(DESTDIR)$(docdir)
+HEADERS := $(wildcard include/recurrentgemma/*.h)
+PAGES   := README.md CHANGELOG.md LICENSE
 
+install: all $(BUILD)/recurrentgemma.pc ## copy headers, libraries, the command and the .pc file under $(DESTDIR)$(prefix)
+	$(INSTALL) -d '$(DESTDIR)$(includedir)/recurrentgemma' '$(DESTDIR)$(libdir)/pkgconfig' '$(DESTDIR)$(bindir)' '$(DESTDIR)$(docdir)'
+	$(INSTALL) -m 644 include/recurrentgemma.h '$(DESTDIR)$(includedir)'
+	$(INSTALL) -m 644 $(HEADERS) '$(DESTDIR)$(includedir)/recurrentgemma'
+	$(INSTALL) -m 644 $(STATIC) '$(DESTDIR)$(libdir)'
+	$(INSTALL) -m 755 $(SHARED) '$(DESTDIR)$(libdir)'
+	ln -sf $(notdir $(SHARED)) '$(DESTDIR)$(libdir)/librecurrentgemma.so'
+	$(INSTALL) -m 644 $(BUILD)/recurrentgemma.pc '$(DESTDIR)$(libdir)/pkgconfig'
+	$(INSTALL) -m 755 $(BUILD)/recurrentgemma '$(DESTDIR)$(bindir)'
+	$(INSTALL) -m 644 $(PAGES) '$(DESTDIR)$(docdir)'
+
+# File by file, and folders of its own only when nothing else is in them.
 uninstall: ## remove what install copied
-	rm -f $(DESTDIR)$(includedir)/recurrentgemma.h $(DESTDIR)$(libdir)/librecurrentgemma.a \
-	    $(DESTDIR)$(libdir)/librecurrentgemma.so $(DESTDIR)$(libdir)/librecurrentgemma.so.$(ABI) \
-	    $(DESTDIR)$(libdir)/pkgconfig/recurrentgemma.pc $(DESTDIR)$(bindir)/recurrentgemma
-	rm -rf $(DESTDIR)$(includedir)/recurrentgemma $(DESTDIR)$(docdir)
+	rm -f '$(DESTDIR)$(includedir)/recurrentgemma.h' $(HEADERS:include/%='$(DESTDIR)$(includedir)/%') \
+	    '$(DESTDIR)$(libdir)/$(notdir $(STATIC))' '$(DESTDIR)$(libdir)/$(notdir $(SHARED))' '$(DESTDIR)$(libdir)/librecurrentgemma.so' \
+	    '$(DESTDIR)$(libdir)/pkgconfig/recurrentgemma.pc' '$(DESTDIR)$(bindir)/recurrentgemma' $(PAGES:%='$(DESTDIR)$(docdir)/%')
+	@rmdir '$(DESTDIR)$(includedir)/recurrentgemma' '$(DESTDIR)$(docdir)' 2>/dev/null || true
 
-installcheck: ## build and run an example against a staged install, with pkg-config
+installcheck: ## build and run programs against a staged install, with pkg-config
 	@BUILD='$(BUILD)' CC='$(CC)' MAKE='$(MAKE)' sh tests/abi/installcheck.sh
 
 dist: ## a source archive of the committed tree
