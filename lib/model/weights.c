@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The weights of a model in memory. First everything is planned and checked, then read in the order of the files, so that a disk reads
+ * straight on; lm_head comes last, for most checkpoints store the embedding a second time under that name, and it is compared, not kept. */
+#include "model/weights.h"
+
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/sort.h"
+#include "model/weights_plan.h"
+#include "model/weights_read.h"
+
+typedef struct loader {
+    rgi_weights *weights;
+    const rgi_checkpoint *checkpoint;
+    const rgi_host *host;
+    rgi_weights_plan plan;
+    rgi_weight_slot **order;        /* the plan's slots in the order of the files */
+    rgi_weights_reader reader;
+    const unsigned char **mappings; /* one for each file, NULL until it is needed; NULL: do not map */
+    bool uses_mapping;
+    unsigned char *small;           /* room for what is widened, given out from the front */
+    rg_error *error;
+} loader;
+
+static rg_tensor make_tensor(void *data, int type, uint32_t rank, const uint64_t *shape)
+{
+    rg_tensor t = { .struct_size = sizeof t, .buffer = data, .type = type, .rank = rank };
+    uint64_t stride = 1;
+    for (uint32_t i = rank; i-- > 0; stride *= shape[i]) {
+        t.shape[i] = shape[i];
+        t.strides[i] = stride;
+    }
+    return t;
+}
+
+static uint64_t stored_bytes(const rgi_weight_slot *slot) { return slot->n_elements * rgi_stored_type_bytes(slot->stored->type); }
+
+/* What a slot takes in memory. */
+static bool held_bytes(const rgi_weight_slot *slot, uint64_t *bytes)
+{
+    return rgi_mul_u64(slot->n_elements, slot->is_matrix ? rgi_stored_type_bytes(slot->stored->type) : sizeof(float), bytes);
+}
+
+static rg_status check_limit(const loader *l, uint64_t bytes)
+{
+    const uint64_t limit = l->host->limits.weights_bytes;
+    if (bytes <= limit) return RG_OK;
+    return rgi_fail(l->error, RG_ERR_LIMIT, RG_NO_OFFSET, "%s: the weights take %llu bytes, the limit is %llu", l->checkpoint->config_path,
+                    (unsigned long long)bytes, (unsigned long long)limit);
+}
+
+/* A block that the weights own. There is room in the list: one for each matrix and one for the rest. */
+static void *take_block(loader *l, uint64_t bytes)
+{
+    void *block = rgi_alloc(&l->host->allocator, bytes);
+    if (block) l->weights->blocks[l->weights->n_blocks++] = block;
+    else rgi_fail(l->error, RG_ERR_MEMORY, RG_NO_OFFSET, "no memory for %llu bytes of weights", (unsigned long long)bytes);
+    return block;
+}
+
+/* Adds up what will be held, lm_head apart, and *small, the part of it that is widened. */
+static rg_status measure(loader *l, uint64_t *small)
+{
+    rgi_weights *w = l->weights;
+    *small = 0;
+    for (size_t i = 0; i < l->plan.n_slots; i++) {
+        const rgi_weight_slot *slot = &l->plan.slots[i];
+        uint64_t bytes, aligned;
+        l->reader.total += stored_bytes(slot);
+        if (slot->kind == RGI_SLOT_HEAD) continue;
+        if (!held_bytes(slot, &bytes) || !rgi_add_u64(w->bytes, bytes, &w->bytes) || !rgi_align_up_u64(bytes, RGI_ALIGNMENT, &aligned) ||
+            (!slot->is_matrix && !rgi_add_u64(*small, aligned, small)))
+            return rgi_fail_plain(l->error, RG_ERR_LIMIT);
+    }
+    return check_limit(l, w->bytes);
+}
+
+static int compare_places(const void *a, const void *b, const void *context)
+{
+    const rgi_weight_slot *const *x = a, *const *y = b;
+    (void)context;
+    return (*x)->stored < (*y)->stored ? -1 : (*x)->stored > (*y)->stored;
+}
+
+/* Allocates all lists and the block of what is widened. */
+static rg_status reserve(loader *l, uint32_t n_layers, uint64_t small)
+{
+    rgi_weights *w = l->weights;
+    const rg_allocator *allocator = &l->host->allocator;
+    const size_t n = l->plan.n_slots, n_matrices = l->plan.n_matrices;
+    uint64_t names = 0;
+    for (size_t i = 0; i < n; i++) names += strlen(l->plan.slots[i].stored->name) + 1;
+    w->layers = rgi_alloc_zeroed(allocator, n_layers * (uint64_t)sizeof *w->layers);
+    w->matrix_storage = rgi_alloc_array(allocator, n_matrices, sizeof *w->matrix_storage);
+    w->matrices = rgi_alloc_array(allocator, n_matrices, sizeof *w->matrices);
+    w->infos = rgi_alloc_array(allocator, n, sizeof *w->infos);
+    w->names = rgi_alloc(allocator, names);
+    w->blocks = rgi_alloc_array(allocator, n_matrices + 1, sizeof *w->blocks);
+    l->order = rgi_alloc_array(allocator, n, sizeof *l->order);
+    if (!w->layers || !w->matrix_storage || !w->matrices || !w->infos || !w->names || !w->blocks || !l->order)
+        return rgi_fail_plain(l->error, RG_ERR_MEMORY);
+    for (size_t i = 0; i < n; i++) l->order[i] = &l->plan.slots[i];
+    rgi_sort(l->order, n, sizeof *l->order, compare_places, NULL);
+    l->small = take_block(l, small);
+    return l->small ? RG_OK : RG_ERR_MEMORY;
+}
+
+/* The tensor's place in a mapped file; *data stays NULL where it is not mapped, or not aligned to its elements. */
+static rg_status map_tensor(loader *l, const rgi_stored_tensor *stored, const void **data)
+{
+    const rgi_stored_file *file = &l->checkpoint->files[stored->file];
+    if (!l->mappings) return RG_OK;
+    if (!l->mappings[stored->file]) {
+        const void *address = NULL;
+        uint64_t bytes = 0;
+        int system_error = 0;
+        const rg_status status = l->host->io.map(l->host->io.user, file->handle, &address, &bytes, &system_error);
+        if (status != RG_OK) return rgi_fail_io(l->error, status, system_error, "map", file->path);
+        if (!address || bytes < file->bytes) return rgi_fail(l->error, RG_ERR_FORMAT, bytes, "%s: has become shorter", file->path);
+        l->mappings[stored->file] = address;
+    }
+    const unsigned char *place = l->mappings[stored->file] + stored->offset;
+    if ((uintptr_t)place % rgi_stored_type_bytes(stored->type) == 0) *data = place;
+    l->uses_mapping = l->uses_mapping || *data;
+    return RG_OK;
+}
+
+/* Finds or makes the place of a matrix; is_filled tells whether its elements are there already. */
+static rg_status place_matrix(loader *l, const rgi_weight_slot *slot, void **data, bool *is_filled)
+{
+    const void *mapped = NULL;
+    const rg_status status = map_tensor(l, slot->stored, &mapped);
+    if (status != RG_OK) return status;
+    *is_filled = mapped != NULL;
+    *data = mapped ? (void *)(uintptr_t)mapped : take_block(l, stored_bytes(slot));
+    return *data ? RG_OK : RG_ERR_MEMORY;
+}
+
+static rg_tensor *target_of(loader *l, const rgi_weight_slot *slot)
+{
+    rgi_weights *w = l->weights;
+    switch (slot->kind) {
+    case RGI_SLOT_EMBEDDING: return &w->embedding;
+    case RGI_SLOT_FINAL_NORM: return &w->final_norm;
+    case RGI_SLOT_HEAD: return &w->head;
+    default: return &w->layers[slot->layer].tensors[slot->role];
+    }
+}
+
+static rg_status read_slot(loader *l, const rgi_weight_slot *slot)
+{
+    rg_tensor *target = target_of(l, slot);
+    if (slot->is_matrix) {
+        void *data = NULL;
+        bool is_filled = false;
+        const rg_status status = place_matrix(l, slot, &data, &is_filled);
+        if (status != RG_OK) return status;
+        *target = make_tensor(data, slot->stored->type, slot->rank, slot->shape);
+        return is_filled ? rgi_weights_skip(&l->reader, stored_bytes(slot)) : rgi_weights_read(&l->reader, slot->stored, 0, slot->n_elements, data);
+    }
+    float *data = (float *)(void *)l->small;
+    l->small += (slot->n_elements * sizeof *data + RGI_ALIGNMENT - 1) / RGI_ALIGNMENT * RGI_ALIGNMENT; /* as measured */
+    *target = make_tensor(data, RG_TYPE_F32, slot->rank, slot->shape);
+    if (slot->kind == RGI_SLOT_LAYER && slot->role == RGI_CONV) /* [E, 1, K] becomes [E, K] */
+        *target = make_tensor(data, RG_TYPE_F32, 2, (const uint64_t[2]){ slot->shape[0], slot->shape[2] });
+    return rgi_weights_read_widened(&l->reader, slot->stored, slot->n_elements, data);
+}
+
+/* Keeps lm_head when it differs from the embedding. What is equal before the first difference is copied, not read again. */
+static rg_status read_head(loader *l, const rgi_weight_slot *slot)
+{
+    rgi_weights *w = l->weights;
+    uint64_t n_equal = 0, bytes = 0;
+    w->head = w->embedding;
+    if (slot->stored->type == w->embedding.type) {
+        const rg_status status = rgi_weights_compare(&l->reader, slot->stored, slot->n_elements, w->embedding.buffer, &n_equal);
+        if (status != RG_OK || n_equal == slot->n_elements) return status;
+    }
+    if (!held_bytes(slot, &bytes) || !rgi_add_u64(w->bytes, bytes, &bytes)) return rgi_fail_plain(l->error, RG_ERR_LIMIT);
+    rg_status status = check_limit(l, bytes);
+    if (status != RG_OK) return status;
+    void *data = NULL;
+    bool is_filled = false;
+    status = place_matrix(l, slot, &data, &is_filled);
+    if (status != RG_OK) return status;
+    w->has_own_head = true;
+    w->bytes = bytes;
+    w->head = make_tensor(data, slot->stored->type, slot->rank, slot->shape);
+    const uint64_t element_bytes = rgi_stored_type_bytes(slot->stored->type), n_left = slot->n_elements - n_equal;
+    if (is_filled) return rgi_weights_skip(&l->reader, n_left * element_bytes);
+    memcpy(data, w->embedding.buffer, (size_t)(n_equal * element_bytes));
+    return rgi_weights_read(&l->reader, slot->stored, n_equal, n_left, (unsigned char *)data + n_equal * element_bytes);
+}
+
+static rg_status read_all(loader *l)
+{
+    const rgi_weight_slot *head = NULL;
+    rg_status status = rgi_weights_skip(&l->reader, 0);
+    for (size_t i = 0; status == RG_OK && i < l->plan.n_slots; i++) {
+        if (l->order[i]->kind == RGI_SLOT_HEAD) head = l->order[i];
+        else status = read_slot(l, l->order[i]);
+    }
+    l->weights->head = l->weights->embedding;
+    return status == RG_OK && head ? read_head(l, head) : status;
+}
+
+/* Describes what is held, in the order of the files. */
+static void list_infos(loader *l)
+{
+    rgi_weights *w = l->weights;
+    char *names = w->names;
+    for (size_t i = 0; i < l->plan.n_slots; i++) {
+        rgi_weight_slot *slot = l->order[i];
+        if (slot->kind == RGI_SLOT_HEAD && !w->has_own_head) continue;
+        const size_t bytes = strlen(slot->stored->name) + 1;
+        memcpy(names, slot->stored->name, bytes);
+        rg_tensor_info *info = &w->infos[w->n_infos++];
+        *info = (rg_tensor_info){ .struct_size = sizeof *info, .name = names, .type = slot->stored->type, .rank = slot->rank, .bytes = stored_bytes(slot) };
+        memcpy(info->shape, slot->shape, sizeof info->shape);
+        slot->name = names;
+        names += bytes;
+        w->n_parameters += slot->n_elements;
+    }
+}
+
+/* Lists the matrices in the order of the layers. */
+static void list_matrices(loader *l)
+{
+    rgi_weights *w = l->weights;
+    uint64_t n_elements[RG_TYPE_BF16 + 1] = { 0 };
+    for (size_t i = 0; i < l->plan.n_slots; i++) {
+        const rgi_weight_slot *slot = &l->plan.slots[i];
+        if (!slot->is_matrix || (slot->kind == RGI_SLOT_HEAD && !w->has_own_head)) continue;
+        const uint32_t index = (uint32_t)w->n_matrices++;
+        w->matrix_storage[index] = (rg_weight){ sizeof(rg_weight), slot->name, *target_of(l, slot) };
+        w->matrices[index] = &w->matrix_storage[index];
+        if (slot->kind == RGI_SLOT_LAYER) w->layers[slot->layer].matrix_index[slot->role] = index;
+        if (slot->kind == RGI_SLOT_EMBEDDING) w->embedding_index = w->head_index = index;
+        if (slot->kind == RGI_SLOT_HEAD) w->head_index = index;
+        n_elements[slot->stored->type] += slot->n_elements;
+    }
+    w->main_type = RG_TYPE_F32;
+    for (int type = RG_TYPE_F16; type <= RG_TYPE_BF16; type++)
+        if (n_elements[type] > n_elements[w->main_type]) w->main_type = type;
+}
+
+/* Counts, and mentions, what the files have and no layer needs. */
+static void count_surplus(const loader *l)
+{
+    rgi_weights *w = l->weights;
+    const rgi_weight_slot *embedding = &l->plan.slots[0];
+    w->n_surplus_tensors = (uint32_t)(l->checkpoint->n_tensors - l->plan.n_slots);
+    w->n_surplus_rows = (uint32_t)rgi_min_u64(embedding->stored->shape[0] - embedding->shape[0], UINT32_MAX);
+    if (w->n_surplus_tensors > 0) {
+        size_t first = 0; /* the first tensor of the files that is not in the order of the slots */
+        while (first < l->plan.n_slots && l->order[first]->stored == &l->checkpoint->tensors[first]) first++;
+        rgi_log(l->host, RG_LOG_INFO, "%s: %u tensors are not used, such as %s", l->checkpoint->config_path, w->n_surplus_tensors,
+                l->checkpoint->tensors[first].name);
+    }
+    if (w->n_surplus_rows > 0)
+        rgi_log(l->host, RG_LOG_INFO, "%s: %u rows of the embedding are beyond vocab_size and not used", l->checkpoint->config_path, w->n_surplus_rows);
+}
+
+static rg_status load(loader *l, rgi_config *config, bool is_mapped)
+{
+    uint64_t small = 0;
+    rg_status status = rgi_weights_plan_make(&l->plan, config, l->checkpoint, l->host, l->error);
+    if (status == RG_OK) status = measure(l, &small);
+    if (status == RG_OK) status = reserve(l, config->n_layers, small);
+    if (status != RG_OK) return status;
+    if (is_mapped && l->host->io.map) {
+        l->mappings = rgi_alloc_zeroed(&l->host->allocator, l->checkpoint->n_files * (uint64_t)sizeof *l->mappings);
+        if (!l->mappings) return rgi_fail_plain(l->error, RG_ERR_MEMORY);
+    }
+    for (uint32_t i = 0; i < config->n_layers; i++) l->weights->layers[i].kind = (rgi_layer_kind)config->layer_kinds[i];
+    status = read_all(l);
+    if (status != RG_OK) return status;
+    list_infos(l);
+    list_matrices(l);
+    count_surplus(l);
+    return RG_OK;
+}
+
+rg_status rgi_weights_load(rgi_weights *weights, rgi_config *config, rgi_checkpoint *checkpoint, const rgi_host *host,
+                           const rgi_load_options *options, rg_error *error)
+{
+    memset(weights, 0, sizeof *weights);
+    loader l = { .weights = weights, .checkpoint = checkpoint, .host = host, .error = error };
+    rg_status status = rgi_weights_reader_init(&l.reader, host, checkpoint->files, error) ? RG_OK : rgi_fail_plain(error, RG_ERR_MEMORY);
+    l.reader.allows_nonfinite = options->allows_nonfinite;
+    if (status == RG_OK) status = load(&l, config, options->is_mapped);
+    if (status == RG_OK && l.uses_mapping) {
+        weights->mapped = checkpoint->files;
+        weights->n_mapped = checkpoint->n_files;
+        checkpoint->files = NULL;
+        checkpoint->n_files = 0;
+    }
+    rgi_weights_plan_clear(&l.plan, host);
+    rgi_weights_reader_clear(&l.reader);
+    rgi_free(&host->allocator, l.order);
+    rgi_free(&host->allocator, l.mappings);
+    if (status != RG_OK) rgi_weights_clear(weights, host);
+    return status;
+}
+
+void rgi_weights_clear(rgi_weights *weights, const rgi_host *host)
+{
+    const rg_allocator *allocator = &host->allocator;
+    for (size_t i = 0; i < weights->n_blocks; i++) rgi_free(allocator, weights->blocks[i]);
+    for (size_t i = 0; i < weights->n_mapped; i++) {
+        host->io.close_read(host->io.user, weights->mapped[i].handle);
+        rgi_free(allocator, weights->mapped[i].path);
+    }
+    rgi_free(allocator, weights->blocks);
+    rgi_free(allocator, weights->mapped);
+    rgi_free(allocator, weights->layers);
+    rgi_free(allocator, weights->matrix_storage);
+    rgi_free(allocator, weights->matrices);
+    rgi_free(allocator, weights->infos);
+    rgi_free(allocator, weights->names);
+    memset(weights, 0, sizeof *weights);
+}
