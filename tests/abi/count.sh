@@ -14,7 +14,7 @@ passed() { n_passed=$((n_passed + 1)); }
 failed() {
     n_failed=$((n_failed + 1))
     echo "FAILED $1"
-    [ -z "${2:-}" ] || sed 's/^/    /' "$2"
+    [ -z "${2:-}" ] || tail -n 20 "$2" | cut -c1-300 | sed 's/^/    /'
 }
 
 # check_empty NAME FILE: the file lists what is wrong.
