@@ -64,20 +64,19 @@ typedef struct planner {
     rgi_weights_plan *plan;
     const rgi_checkpoint *checkpoint;
     rg_error *error;
-    rg_status status;
+    rg_status status; /* the first tensor that does not fit */
     rgi_name_list missing;
 } planner;
 
-/* A missing tensor does not stop the search, so that all of them can be named; anything else does. */
+/* Nothing stops the search for missing tensors: they are the better explanation when shapes do not fit either. */
 static void add(planner *p, const rgi_tensor_spec *spec, rgi_weight_slot slot)
 {
-    if (p->status != RG_OK) return;
     slot.stored = rgi_checkpoint_find(p->checkpoint, spec->name);
     if (!slot.stored) {
         if (!spec->is_optional) rgi_name_list_add(&p->missing, spec->name);
         return;
     }
-    p->status = check_tensor(p->checkpoint, slot.stored, spec, p->error);
+    if (p->status == RG_OK) p->status = check_tensor(p->checkpoint, slot.stored, spec, p->error);
     if (p->status != RG_OK) return;
     slot.is_matrix = spec->is_matrix;
     slot.rank = spec->rank;
@@ -114,7 +113,7 @@ rg_status rgi_weights_plan_make(rgi_weights_plan *plan, rgi_config *config, cons
     plan->slots = rgi_alloc_array(&host->allocator, checkpoint->n_tensors, sizeof *plan->slots);
     p.status = plan->slots ? find_gate_blocks(config, checkpoint, error) : rgi_fail_plain(error, RG_ERR_MEMORY);
     if (p.status == RG_OK) add_all(&p, config);
-    if (p.status == RG_OK && p.missing.n > 0)
+    if (p.missing.n > 0)
         p.status = rgi_fail(error, RG_ERR_MISSING_TENSOR, RG_NO_OFFSET, "%s asks for %zu tensors that are not there: %s", checkpoint->config_path,
                             p.missing.n, p.missing.text);
     if (p.status != RG_OK) rgi_weights_plan_clear(plan, host);
