@@ -69,7 +69,7 @@ rg_status rg_sampler_set_repetition_penalty(rg_sampler *sampler, float penalty, 
 
 rg_status rg_sampler_set_logit_bias(rg_sampler *sampler, rg_token token, float bias)
 {
-    if (!sampler || !(is_between(bias, -FLT_MAX, FLT_MAX) || isinf(bias) < 0)) return RG_ERR_ARGUMENT;
+    if (!sampler || !(is_between(bias, -FLT_MAX, FLT_MAX) || bias == -INFINITY)) return RG_ERR_ARGUMENT;
     if (token < 0 || (size_t)token >= sampler->vocab_size) return RG_ERR_TOKEN;
     return rgi_sampler_set_logit_bias(sampler, token, bias);
 }
