@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ * exp and log against long double. */
 #include "sampler/portable_math.h"
 
 #include <float.h>

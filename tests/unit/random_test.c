@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ * The generator against the published outputs of its authors' programs. */
 #include "sampler/random.h"
 #include "test.h"
 

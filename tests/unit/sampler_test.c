@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ * The sampler: exact probabilities, settings, and picks that fail. */
 #include "sampler/sampler.h"
 
 #include <fenv.h>
