@@ -18,7 +18,7 @@ struct rg_state {
     atomic_bool is_in_use;
     bool is_wiped;
     int window_type;
-    int turn;              /* 0: between turns of a dialogue, 1: inside one */
+    int turn;              /* where in a dialogue it stands: see generate/chat.c; 0: between turns */
     uint64_t position;
     rgi_shared *part;      /* recurrent tensors and the last hidden row; at position 0 they count as zero */
     rgi_shared *next_part; /* where a chunk writes; both may be NULL before the first chunk */
