@@ -160,7 +160,8 @@ int cmd_chat(int argc, char **argv)
     chat c = { 0 };
     rg_model *model = NULL;
     text_output_begin(&c.output, is_raw);
-    code = open_model(&model, path, &opening);
+    code = sampling_check(&sampling);
+    if (!code) code = open_model(&model, path, &opening);
     if (!code) code = sampling_open(&c.sampler, &c.options, model, &sampling);
     if (!code) {
         const rg_status status = rg_state_new(&c.state, model, NULL);

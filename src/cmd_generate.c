@@ -60,7 +60,8 @@ static bool parse(generate_choice *choice, int *code, int argc, char **argv)
         *code = complain_usage(choice->file ? "--prompt and --file exclude each other" : "--prompt TEXT or --file FILE is missing");
         return false;
     }
-    return true;
+    *code = sampling_check(&choice->sampling);
+    return *code == 0;
 }
 
 /* Room for `more` beyond `used` elements of `size` bytes; NULL, and the old memory untouched, when there is none. */

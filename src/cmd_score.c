@@ -13,7 +13,7 @@
 #include "text_input.h"
 #include "text_output.h"
 
-#define PIECE_TOKENS 4096
+#define PIECE_TOKENS 1024
 
 /* -log of the probability of one token under logits, with the largest taken out so that nothing overflows. */
 static double token_nll(const float *logits, size_t vocab_size, rg_token token)

@@ -30,6 +30,19 @@ static rg_status set_options(rg_generate_options *options, rg_sampler *sampler, 
     return status;
 }
 
+int sampling_check(const sampling_choice *choice)
+{
+    rg_generate_options *options = rg_generate_options_new(); /* the library knows what a stop string may be */
+    int code = options ? 0 : complain_memory();
+    for (size_t i = 0; !code && i < choice->stops.n; i++) {
+        const char *text = choice->stops.text[i];
+        if (rg_generate_options_add_stop_string(options, text, strlen(text)) == RG_ERR_ARGUMENT)
+            code = complain_usage("--stop wants a text of 1 to 4096 bytes of UTF-8, not '%s'", text);
+    }
+    rg_generate_options_free(options);
+    return code;
+}
+
 int sampling_open(rg_sampler **sampler, rg_generate_options **options, const rg_model *model, const sampling_choice *choice)
 {
     *sampler = NULL;
@@ -39,16 +52,10 @@ int sampling_open(rg_sampler **sampler, rg_generate_options **options, const rg_
     if (code) return code;
 
     rg_status status = rg_sampler_new(sampler, info.vocab_size, NULL);
-    if (status == RG_OK) {
-        status = set_sampler(*sampler, choice);
-        if (status == RG_ERR_ARGUMENT && (float)choice->top_p <= 0) return complain_usage("--top-p wants more than 0");
-    }
+    if (status == RG_OK) status = set_sampler(*sampler, choice);
     if (status == RG_OK && !(*options = rg_generate_options_new())) status = RG_ERR_MEMORY;
     if (status == RG_OK) status = set_options(*options, *sampler, choice);
-    for (size_t i = 0; status == RG_OK && i < choice->stops.n; i++) {
-        const char *text = choice->stops.text[i];
-        status = rg_generate_options_add_stop_string(*options, text, strlen(text));
-        if (status == RG_ERR_ARGUMENT) return complain_usage("--stop wants a text of 1 to 4096 bytes of UTF-8, not '%s'", text);
-    }
+    for (size_t i = 0; status == RG_OK && i < choice->stops.n; i++)
+        status = rg_generate_options_add_stop_string(*options, choice->stops.text[i], strlen(choice->stops.text[i]));
     return status == RG_OK ? 0 : complain_status(status, NULL);
 }

@@ -23,12 +23,15 @@ typedef struct sampling_choice {
     OPTION_NUMBER(0, "temp", "X", &(choice)->temperature, 0, 100,                                                                 \
                   "temperature; 0 (default) always takes the most probable token, and then the seed and the limits below change nothing"), \
     OPTION_COUNT(0, "top-k", "K", &(choice)->top_k, 0, 1000000000, "only the K most probable tokens; 0 (default): all"),          \
-    OPTION_NUMBER(0, "top-p", "P", &(choice)->top_p, 0, 1, "only the fewest tokens that together have the probability P; 1 (default): all"), \
+    OPTION_NUMBER(0, "top-p", "P", &(choice)->top_p, 1e-6, 1, "only the fewest tokens that together have the probability P; 1 (default): all"), \
     OPTION_NUMBER(0, "min-p", "P", &(choice)->min_p, 0, 1, "only tokens with P times the probability of the best one; 0 (default): all"), \
     OPTION_NUMBER(0, "repetition-penalty", "X", &(choice)->repetition_penalty, 0.01, 100, "make tokens that were there before less probable; 1 (default): off"), \
     OPTION_COUNT(0, "seed", "N", &(choice)->seed, 0, UINT64_MAX, "where the random numbers start (default 0); the same seed gives the same text"), \
     OPTION_TEXTS(0, "stop", "TEXT", &(choice)->stops, "stop where TEXT is written; may be given several times"),                  \
     OPTION_FLAG(0, "ignore-eos", &(choice)->ignores_eos, "do not stop at the end-of-sequence token")
+
+/* What the option parser cannot see. 0, or EXIT_USAGE after a complaint. */
+int sampling_check(const sampling_choice *choice);
 
 /* A sampler and options that use it, with Ctrl-C and the progress bar. Free both, which may be NULL, with
  * rg_generate_options_free and rg_sampler_free, in this order. 0, or an exit code after a complaint. */

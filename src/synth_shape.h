@@ -21,6 +21,9 @@ typedef struct synth_shape {
 /* By the name of a preset, or else of a file. 0, or an exit code after a complaint. */
 int synth_shape_find(synth_shape *shape, const char *name);
 
+/* Reads a config.json. 0, or EXIT_FAILURE after a complaint. */
+int synth_shape_read(synth_shape *shape, const char *path);
+
 /* Writes config.json; dtype is the name that goes into it. */
 void synth_shape_write(const synth_shape *shape, const char *dtype, FILE *file);
 
