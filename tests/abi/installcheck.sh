@@ -17,9 +17,11 @@ folders="BUILD=$BUILD DESTDIR=$stage prefix=$prefix exec_prefix=$prefix bindir=$
     datarootdir=$prefix/share docdir=$prefix/share/doc/librecurrentgemma"
 make_here() { "$MAKE" --no-print-directory "$@" $folders; }
 
+touch "$folder/before"
 check "make install" make_here install
 [ "$n_failed" -eq 0 ] || finish
-[ ! -e "$prefix" ] || ! find "$prefix" -newer "$folder/said" 2>/dev/null | grep -q . || failed "nothing is installed outside of DESTDIR"
+find "$prefix" -newer "$folder/before" >"$folder/outside" 2>/dev/null
+check_empty "nothing is installed outside of DESTDIR" "$folder/outside"
 
 # What there should be, name by name, with its mode.
 {
