@@ -9,6 +9,7 @@ for test in "$@"; do
     case $test in
     *.sh) sh "$test" >"$log" 2>&1 ;;
     *.py) "${PYTHON:-/usr/bin/python3}" "$test" >"$log" 2>&1 ;;
+    /*) "$test" >"$log" 2>&1 ;;
     *) "./$test" >"$log" 2>&1 ;;
     esac
     code=$?

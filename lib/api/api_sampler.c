@@ -47,7 +47,7 @@ rg_status rg_sampler_set_top_k(rg_sampler *sampler, size_t k)
 
 rg_status rg_sampler_set_top_p(rg_sampler *sampler, float p)
 {
-    if (!sampler || !is_between(p, FLT_TRUE_MIN, 1.0f)) return RG_ERR_ARGUMENT;
+    if (!sampler || !is_between(p, FLT_MIN, 1.0f)) return RG_ERR_ARGUMENT;
     sampler->settings.top_p = p;
     return RG_OK;
 }
@@ -61,7 +61,7 @@ rg_status rg_sampler_set_min_p(rg_sampler *sampler, float p)
 
 rg_status rg_sampler_set_repetition_penalty(rg_sampler *sampler, float penalty, size_t last_n)
 {
-    if (!sampler || !is_between(penalty, FLT_TRUE_MIN, FLT_MAX)) return RG_ERR_ARGUMENT;
+    if (!sampler || !is_between(penalty, FLT_MIN, FLT_MAX)) return RG_ERR_ARGUMENT;
     sampler->settings.penalty = penalty;
     sampler->settings.penalty_last_n = last_n;
     return RG_OK;

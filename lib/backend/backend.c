@@ -7,6 +7,7 @@
 
 #include "backend/kernels.h"
 #include "base/error.h"
+#include "base/fpenv.h"
 #include "base/memory.h"
 
 rg_status rgi_backend_check_ops(const rg_backend_ops *ops, rg_error *error)
@@ -37,10 +38,34 @@ static rg_status find_ops(const rg_backend_ops **ops, const rgi_backend_choice *
     return rgi_backend_check_ops(*ops, error);
 }
 
+/* The host's threads may have a floating-point mode of their own. */
+typedef struct host_round {
+    void (*task)(void *argument, size_t index);
+    void *argument;
+} host_round;
+
+static void run_task(void *argument, size_t index)
+{
+    const host_round *round = argument;
+    rgi_fpenv own;
+    rgi_fpenv_enter(&own);
+    round->task(round->argument, index);
+    rgi_fpenv_leave(&own);
+}
+
+static void run_on_host(void *user, void (*task)(void *argument, size_t index), void *argument, size_t n_tasks)
+{
+    const rgi_backend *backend = user;
+    host_round round = { task, argument };
+    backend->host_run(backend->host_user, run_task, &round, n_tasks);
+}
+
 static rg_status start_threads(rgi_backend *backend, const rgi_backend_choice *choice, rg_error *error)
 {
     if (choice->parallel_for) {
-        backend->parallel = (rgi_parallel){ choice->parallel_for, choice->parallel_user, choice->n_threads ? choice->n_threads : 1 };
+        backend->host_run = choice->parallel_for;
+        backend->host_user = choice->parallel_user;
+        backend->parallel = (rgi_parallel){ run_on_host, backend, choice->n_threads ? choice->n_threads : 1 };
         return RG_OK;
     }
     const unsigned wanted = choice->n_threads ? choice->n_threads : rgi_count_cores();

@@ -24,6 +24,8 @@ typedef struct rgi_backend {
     const rg_backend_ops *ops;
     void *self;
     rgi_threads *threads;       /* NULL: the host's own */
+    rg_parallel_for_fn *host_run; /* the host's own */
+    void *host_user;
     rgi_parallel parallel;
     rg_backend_options options; /* what ops->open was given; must stay */
     pthread_mutex_t turn;       /* held while kernels run: calls take turns at the workers */

@@ -3,6 +3,7 @@
 #include "base/pool.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 
@@ -18,6 +19,7 @@ bool rgi_pool_init(rgi_pool *pool, const rg_allocator *allocator, size_t max_kep
     pool->destroy = destroy;
     pool->user = user;
     pool->max_kept = max_kept;
+    pool->process = getpid();
     return true;
 }
 
@@ -33,6 +35,7 @@ void rgi_pool_clear(rgi_pool *pool)
 void *rgi_pool_take(rgi_pool *pool, uint64_t bytes)
 {
     void *block = NULL;
+    if (getpid() != pool->process) return pool->make(pool->user, bytes);
     pthread_mutex_lock(&pool->mutex);
     for (size_t i = pool->n_kept; i-- > 0 && !block;) {
         if (pool->kept[i].bytes != bytes) continue;
@@ -46,6 +49,10 @@ void *rgi_pool_take(rgi_pool *pool, uint64_t bytes)
 void rgi_pool_give(rgi_pool *pool, void *block, uint64_t bytes)
 {
     struct rgi_pooled surplus = { block, bytes };
+    if (getpid() != pool->process) {
+        pool->destroy(pool->user, block, bytes);
+        return;
+    }
     pthread_mutex_lock(&pool->mutex);
     if (pool->n_kept < pool->max_kept) {
         pool->kept[pool->n_kept++] = surplus;

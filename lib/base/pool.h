@@ -4,6 +4,7 @@
 #define RGI_POOL_H
 
 #include <pthread.h>
+#include <sys/types.h>
 
 #include "base/host.h"
 
@@ -14,6 +15,7 @@ typedef struct rgi_pool {
     void *(*make)(void *user, uint64_t bytes);
     void (*destroy)(void *user, void *block, uint64_t bytes);
     void *user;
+    pid_t process; /* in a fork's child the lock may be held for ever */
     struct rgi_pooled { void *block; uint64_t bytes; } *kept;
     size_t n_kept, max_kept;
 } rgi_pool;
