@@ -36,11 +36,11 @@ RG_API void rg_sampler_reset(rg_sampler *sampler);
 RG_API rg_status rg_sampler_set_temperature(rg_sampler *sampler, float temperature);
 /** Keep the k most probable tokens; 0: all (default). Ties go to the lower id. */
 RG_API rg_status rg_sampler_set_top_k(rg_sampler *sampler, size_t k);
-/** Keep the fewest most probable tokens that together have at least p, in (0, 1], of what top-k left; 1: all (default). Ties go to the lower id. */
+/** Keep the fewest most probable tokens that together have at least p, a normal number in (0, 1], of what top-k left; 1: all (default). Ties go to the lower id. */
 RG_API rg_status rg_sampler_set_top_p(rg_sampler *sampler, float p);
 /** Keep tokens with at least p times the probability of the most probable one, p in [0, 1]; 0: all (default). */
 RG_API rg_status rg_sampler_set_min_p(rg_sampler *sampler, float p);
-/** Logits of tokens among the last last_n picked or accepted are divided (positive) or multiplied (negative) by penalty > 0, once each; 1: off (default). last_n 0: all. */
+/** Logits of tokens among the last last_n picked or accepted are divided (positive) or multiplied (negative) by penalty, a normal number > 0, once each; 1: off (default). last_n 0: all. */
 RG_API rg_status rg_sampler_set_repetition_penalty(rg_sampler *sampler, float penalty, size_t last_n);
 /** Add bias to the logit of a token, in place of an earlier one; -INFINITY forbids it, 0 removes the bias. Errors also RG_ERR_TOKEN, RG_ERR_MEMORY. */
 RG_API rg_status rg_sampler_set_logit_bias(rg_sampler *sampler, rg_token token, float bias);
