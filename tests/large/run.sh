@@ -1,0 +1,16 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The long campaigns, one after the other. They write to LARGE (default: build/large), which keeps models from one run to the next, and
+# install what they compare with (Python packages in a folder of their own). The last line sums them up.
+cd "$(dirname "$0")/../.." || exit 1
+BUILD=${BUILD:-build}
+LARGE=${LARGE:-$BUILD/large}
+PYTHON=${PYTHON:-/usr/bin/python3}
+export BUILD LARGE
+mkdir -p "$LARGE"
+if [ ! -x "$LARGE/venv/bin/python" ]; then
+    "$PYTHON" -m venv "$LARGE/venv" && "$LARGE/venv/bin/pip" install -q numpy sentencepiece || { echo "the Python packages of the oracles cannot be installed"; exit 1; }
+fi
+PATH=$(cd "$LARGE/venv/bin" && pwd):$PATH
+export PATH
+PYTHON=python sh tests/run.sh tests/large/presets_test.py "$BUILD/tests/large/interrupt_2b_test" tests/large/tokenizer_oracle.py
