@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What finds pieces: a hash table of texts, user-defined pieces in order, and the bridges between characters. */
+#include "tokenizer/vocab.h"
+
+#include "base/checked.h"
+#include "base/memory.h"
+#include "base/utf8.h"
+
+/* A table half full whose texts were not made to collide keeps every piece within about 70 places; a hostile vocabulary that
+ * does better than chance against one seed does not against the others, which bounds the time of both building and finding. */
+enum { MAX_PROBES = 255, N_SEEDS = 4 };
+
+typedef enum inserted { INSERTED, DUPLICATE, CROWDED } inserted;
+
+static inserted insert(rg_tokenizer *t, uint32_t id)
+{
+    const uint32_t length = t->pieces[id].length;
+    const unsigned char *text = rgi_piece_text(t, id);
+    const uint64_t word = rgi_text_word(text, length), hash = rgi_text_hash(text, length, word, t->seed);
+    t->pieces[id].word = word;
+    const uint32_t tag = rgi_slot_tag(hash);
+    uint32_t at = rgi_slot_of(t, hash);
+    for (uint32_t i = 0; i <= MAX_PROBES; i++) {
+        const uint32_t slot = t->slots[at];
+        if (!slot) {
+            t->slots[at] = tag | (id + 1);
+            if (i > t->max_probes) t->max_probes = i;
+            return INSERTED;
+        }
+        if (!((slot ^ tag) >> 24) && rgi_has_text(t, (slot & 0xffffffu) - 1, text, length, word)) return DUPLICATE;
+        if (++at == t->n_slots) at = 0;
+    }
+    return CROWDED;
+}
+
+static rg_status build_slots(rg_tokenizer *t, uint32_t *piece, const char **what)
+{
+    t->n_slots = 2 * t->n_pieces;
+    if (!(t->slots = rgi_alloc_array(&t->allocator, t->n_slots, sizeof *t->slots))) return RG_ERR_MEMORY;
+    for (int attempt = 0; attempt < N_SEEDS; attempt++) {
+        t->seed = 0x243f6a8885a308d3u * (uint64_t)(2 * attempt + 1);
+        t->max_probes = 0;
+        memset(t->slots, 0, t->n_slots * sizeof *t->slots);
+        inserted result = INSERTED;
+        for (*piece = 0; *piece < t->n_pieces; ++*piece)
+            if ((result = insert(t, *piece)) != INSERTED) break;
+        if (result == INSERTED) return RG_OK;
+        if (result == DUPLICATE) {
+            *what = "another piece has the same text";
+            return RG_ERR_TOKENIZER;
+        }
+    }
+    *what = "too many pieces share a hash value";
+    return RG_ERR_TOKENIZER;
+}
+
+static int compare(const rg_tokenizer *t, uint32_t a, uint32_t b)
+{
+    const uint32_t na = t->pieces[a].length, nb = t->pieces[b].length;
+    const int order = memcmp(rgi_piece_text(t, a), rgi_piece_text(t, b), rgi_min_size(na, nb));
+    return order ? order : (na > nb) - (na < nb);
+}
+
+/* A merge sort from the bottom up: no worse on hostile input. (The C library's qsort allocates behind the host's back.) */
+static bool sort_by_text(const rg_tokenizer *t, uint32_t *ids, size_t n)
+{
+    uint32_t *block = rgi_alloc_array(&t->allocator, n, sizeof *ids), *from = ids, *to = block;
+    if (!block) return false;
+    for (size_t width = 1; width < n; width *= 2) {
+        for (size_t start = 0; start < n; start += 2 * width) {
+            const size_t middle = rgi_min_size(start + width, n), end = rgi_min_size(start + 2 * width, n);
+            for (size_t i = start, j = middle, k = start; k < end; k++)
+                to[k] = j == end || (i < middle && compare(t, from[i], from[j]) < 0) ? from[i++] : from[j++];
+        }
+        uint32_t *sorted = to;
+        to = from;
+        from = sorted;
+    }
+    if (from != ids) memcpy(ids, from, n * sizeof *ids);
+    rgi_free(&t->allocator, block);
+    return true;
+}
+
+static rg_status build_user(rg_tokenizer *t)
+{
+    uint32_t n = 0;
+    for (uint32_t id = 0; id < t->n_pieces; id++) n += t->pieces[id].kind == RG_PIECE_USER_DEFINED;
+    if (!(t->user = rgi_alloc_array(&t->allocator, n, sizeof *t->user))) return RG_ERR_MEMORY;
+    n = 0;
+    for (uint32_t id = 0; id < t->n_pieces; id++) {
+        if (t->pieces[id].kind != RG_PIECE_USER_DEFINED) continue;
+        t->user[n++] = id;
+        t->first_user[rgi_piece_text(t, id)[0] + 1]++;
+    }
+    for (int b = 0; b < 256; b++) t->first_user[b + 1] += t->first_user[b];
+    return sort_by_text(t, t->user, n) ? RG_OK : RG_ERR_MEMORY;
+}
+
+static rg_status build_bridges(rg_tokenizer *t)
+{
+    uint32_t n_shared = 1u << 10;
+    while (n_shared < 8 * t->n_pieces) n_shared *= 2; /* n_pieces < 2^24 */
+    t->bridge_mask = n_shared - 1;
+    if (!(t->bridges = rgi_alloc_zeroed(&t->allocator, (16384u + n_shared) / 8))) return RG_ERR_MEMORY;
+    for (uint32_t id = 0; id < t->n_pieces; id++) {
+        if (t->pieces[id].order == RGI_NO_ORDER) continue;
+        const unsigned char *text = rgi_piece_text(t, id), *end = text + t->pieces[id].length;
+        for (uint32_t left = 0, right; text < end; left = right) {
+            const bool is_first = text == rgi_piece_text(t, id);
+            const size_t length = rgi_utf8_length(text, (size_t)(end - text));
+            right = rgi_pack_char(text, length);
+            text += length;
+            if (is_first) continue;
+            const uint32_t bit = rgi_bridge_bit(t, left, right);
+            t->bridges[bit >> 6] |= (uint64_t)1 << (bit & 63);
+        }
+    }
+    return RG_OK;
+}
+
+rg_status rgi_vocab_index(rg_tokenizer *t, uint32_t *piece, const char **what)
+{
+    rg_status status = build_slots(t, piece, what);
+    if (status == RG_OK) status = build_user(t);
+    if (status == RG_OK) status = build_bridges(t);
+    return status;
+}
