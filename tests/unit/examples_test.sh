@@ -1,0 +1,93 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Every program of examples/ does what its first lines say, and so does the C program of README.md.
+. "$(dirname "$0")/../abi/count.sh"
+
+case $BUILD in /*) built=$BUILD ;; *) built=$PWD/$BUILD ;; esac
+library=$built/librecurrentgemma.so
+golden=tests/data/golden/griffin-rra
+sanitizer=
+is_sanitized "$library" && sanitizer="-fsanitize=address,undefined"
+has_demo=$(nm "$built/librecurrentgemma.a" 2>/dev/null | grep -c ' rgi_demo_weights$')
+
+# runs NAME PROGRAM ARGUMENTS...: exits with 0. What it printed is in "$folder/out".
+runs() {
+    name=$1 program=$built/examples/$2
+    shift 2
+    "$program" "$@" >"$folder/out" 2>"$folder/err"
+    code=$?
+    if [ "$code" -eq 0 ]; then passed; else
+        { echo "exit $code"; cat "$folder/err" "$folder/out"; } >"$folder/said"
+        failed "$name" "$folder/said"
+    fi
+}
+
+# prints NAME PATTERN: a line of what the last program printed matches.
+prints() { if grep -Eq "$2" "$folder/out"; then passed; else failed "$1" "$folder/out"; fi; }
+
+for source in examples/*.c; do
+    program=$(basename "$source" .c)
+    [ "$program" = custom_backend ] && program=custom_backend.so
+    check "$source is built" test -s "$built/examples/$program"
+    check "$source is run by this test" grep -Eq "(runs .* ${program%.so}( |\$)|examples/$program)" "$0"
+done
+
+# The golden models need no tokenizer: their continuation is DeepMind's own.
+ids='2 45 43 255 161 190 193'
+continuation='236 89 309 189 52 85 52 85 52 85 52 85 52 85 52 85 52 85 52 85 52 85 52 85 52 85 52 85 52 85 52 85 52 85 52 85 52 85 52 85'
+runs "greedy runs with token ids" greedy "$golden" 40 $ids
+prints "greedy picks what DeepMind's code picks" "^$continuation\$"
+
+plugin=$built/examples/custom_backend.so
+for model in "$golden" tests/data/golden/bf16-sharded tests/data/golden/lru-wide; do
+    runs "the plugin agrees with the reference on $model" custom_backend_use "$plugin" "$model"
+    prints "the plugin's kernels are the ones that ran" "^blocked "
+done
+"$built/examples/custom_backend_use" custom_backend.so "$golden" >"$folder/out" 2>&1
+check "a plugin without an absolute path is refused" test $? -eq 1
+
+runs "patient gets the same bits" patient "$golden"
+prints "patient is refused memory and leaves nothing behind" '^with 64 KiB: RG_ERR_MEMORY, and 0 bytes are left behind$'
+prints "patient meets its budget" '^at token [0-9]+: the budget of [0-9]+ is spent'
+prints "patient gives all memory back" '^the same bits .* and 0 bytes are left behind$'
+
+for program in greedy own_loop stream score many_states batch; do
+    "$built/examples/$program" /no/such/model >"$folder/out" 2>"$folder/err"
+    check "$program says what is wrong" test $? -eq 1 -a -s "$folder/err" -a ! -s "$folder/out"
+done
+
+awk '/^```c$/ { inside = 1; next } /^```$/ { if (inside) exit } inside' README.md >"$folder/readme.c"
+check "README.md has a C program" test -s "$folder/readme.c"
+sed '/^\/\* SPDX/,/\*\/$/d' examples/first_text.c >"$folder/first_text.c"
+diff "$folder/readme.c" "$folder/first_text.c" >"$folder/difference"
+check_empty "examples/first_text.c is that program" "$folder/difference"
+check "it compiles without a warning" "$CC" -std=c11 -Wall -Wextra -Wpedantic -Werror $sanitizer -Iinclude "$folder/readme.c" \
+    -L"$built" -lrecurrentgemma -Wl,-rpath,"$built" -o "$folder/readme"
+
+if [ "$has_demo" -gt 0 ]; then
+    "$folder/readme" >"$folder/out" 2>&1
+    check "it runs" test $? -eq 0
+    check "it writes a text" test "$(wc -w <"$folder/out")" -ge 50
+    cp "$folder/out" "$folder/text"
+    runs "first_text runs" first_text
+    check "and writes the same" cmp "$folder/out" "$folder/text"
+    runs "greedy runs" greedy
+    prints "greedy goes on from its sentence" '^It is a truth universally acknowledged, that .+'
+    runs "own_loop runs" own_loop demo "It was a dark"
+    prints "own_loop goes on from a text" '^It was a dark.+'
+    runs "stream runs" stream demo "The old house"
+    prints "stream goes on from a text" '^The old house.+'
+    prints "stream says why it ended" '^[0-9]+ tokens, [0-9.]+ nats each, ended by '
+    runs "score runs" score
+    prints "score finds the sentence no riddle" '^perplexity +[0-9]{1,2}\.[0-9]+$'
+    runs "many_states runs" many_states
+    check "many_states writes four texts" test "$(grep -c '^\[[0-9]* tokens, a state of [0-9]* KiB\]$' "$folder/out")" -eq 4
+    cp "$folder/out" "$folder/text"
+    runs "many_states runs again" many_states
+    check "threads do not change a text" cmp "$folder/out" "$folder/text"
+    runs "batch runs" batch
+    prints "batch reads the weights less often than there are tokens" '^6 conversations, 2[0-9]+ tokens, [0-9]{2} reads of the weights$'
+    runs "the plugin agrees with the reference on the demo" custom_backend_use "$plugin"
+    runs "patient opens a folder with a tokenizer" patient examples/demo/model
+fi
+finish
