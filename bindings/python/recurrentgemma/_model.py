@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""rg_model: opening a model, facts about it, and what is made from it."""
+
+import numpy as np
+
+from . import _structures as s
+from ._arrays import path_bytes, unsigned
+from ._errors import check, error_of
+from ._handle import Handle, Owner
+from ._hub_cache import hub_cache as default_hub_cache
+from ._library import lib
+from ._opening import Opening, limits as limits_structure
+from ._state import State
+from ._tokenizer import Tokenizer
+
+ModelInfo = s.facts("ModelInfo", s.ModelInfoStruct)
+TensorInfo = s.facts("TensorInfo", s.TensorInfoStruct)
+
+
+class Model(Owner):
+    """Configuration and immutable weights, with tokenizer and kernels. Any number of threads and states may share one.
+
+    info has the facts: sizes, numbers of layers, window, weight_type, bos, eos, backend, kernels and more; see rg_model_info in model.h.
+    Closing a model does not close its states, which keep what they need of it.
+    """
+
+    def __init__(self, handle):
+        self._handle = handle
+        facts = s.ModelInfoStruct()
+        with handle as model:
+            check(lib.rg_model_get_info(model, facts))
+            self.info: ModelInfo = s.readable(ModelInfo, facts)
+
+    @classmethod
+    def open(cls, path, *, threads=None, backend=None, window="deepmind", map=False, page_length=None, allow_nonfinite=False,
+             hub_cache=None, limits=None, progress=None, log=None, interrupt=None) -> "Model":
+        """Open a folder in Hugging Face layout, "demo", or a hub id that is in the local hub cache. Nothing is ever downloaded.
+
+        threads          worker threads; default: as many as the process may use cores. Results do not depend on it
+        backend          "auto" (default), a name from build_info().backends, or the absolute path of a plugin
+        window           "deepmind", or "hf" for Hugging Face's shorter window
+        map              use weights from mapped files, which then must not change
+        page_length      positions in one window page
+        allow_nonfinite  accept NaN and infinite weights
+        hub_cache        folder of the hub cache; default: from HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, else ~/.cache/huggingface/hub
+        limits           caps by name, such as {"weights_bytes": 2**33}; rg_limits in host.h has them all
+        progress         progress(what, done, total), in bytes; a true answer stops. It runs in the calling thread
+        log              log(level, line), 0 for errors to 3 for details, from any thread
+        interrupt        an Interrupt that stops the opening
+        """
+        opening = Opening(path)
+        opening.set(lib.rg_model_options_set_window, s.WINDOWS[window])
+        opening.set(lib.rg_model_options_set_map, bool(map))
+        opening.set(lib.rg_model_options_set_allow_nonfinite, bool(allow_nonfinite))
+        opening.set(lib.rg_model_options_set_hub_cache, path_bytes(default_hub_cache() if hub_cache is None else hub_cache))
+        if threads is not None:
+            opening.set(lib.rg_model_options_set_threads, unsigned(threads, 32))
+        if backend is not None:
+            opening.set(lib.rg_model_options_set_backend, path_bytes(backend))
+        if page_length is not None:
+            opening.set(lib.rg_model_options_set_page_length, unsigned(page_length, 32))
+        if limits is not None:
+            opening.set(lib.rg_model_options_set_limits, limits_structure(limits))
+        if log is not None:
+            opening.set_log(log)
+        return cls(opening.open(interrupt, progress))
+
+    def tensors(self) -> list:
+        """The tensors in use, in checkpoint order: name, type, rank, shape, bytes."""
+        found, info = [], s.TensorInfoStruct()
+        with self._handle as model:
+            while lib.rg_model_get_tensor_info(model, len(found), info) == s.OK:
+                facts = s.readable(TensorInfo, info)
+                found.append(facts._replace(shape=tuple(info.shape[: info.rank])))
+                info = s.TensorInfoStruct()
+        return found
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer. It keeps the model open. Raises Error when there is none."""
+        with self._handle as model:
+            address = lib.rg_model_tokenizer(model)
+            if not address:
+                raise error_of(s.ERR_NO_TOKENIZER)
+            return Tokenizer(Handle("tokenizer", address, lib.rg_tokenizer_close, holds=[self._handle]))
+
+    def encode(self, text, bos: bool = True, strict: bool = False, plain: bool = False) -> np.ndarray:
+        """Token ids of a text; see Tokenizer.encode."""
+        return self.tokenizer.encode(text, bos, strict, plain)
+
+    def decode(self, tokens) -> str:
+        """The text of token ids; see Tokenizer.decode."""
+        return self.tokenizer.decode(tokens)
+
+    def state(self, window_type=None, wipe: bool = False) -> State:
+        """A new state at position 0.
+
+        window_type  "f32", "bf16" or "f16" for the keys and values of the window; None: the backend's choice
+        wipe         memory is overwritten with zeros before it is given back
+        """
+        return State(self, window_type, wipe)
