@@ -123,7 +123,8 @@ static const char *reason_name(int stop_reason)
     return stop_reason >= 0 && stop_reason <= RG_STOP_ERROR ? names[stop_reason] : "unknown";
 }
 
-/* The first piece comes when the prompt is read; from there on, every token that was written took one step. */
+/* The first piece comes when the prompt is read; from there on, every token that was written took one step. A speed that cannot be
+ * told, since nothing was written, is 0. */
 static void print_json(const writing *w, size_t n_prompt)
 {
     const double prefill = w->first_at - w->began, decode = w->ended - w->first_at;

@@ -11,7 +11,7 @@ static int on_progress(void *user, const char *what, uint64_t done, uint64_t tot
 {
     const feed *f = user;
     (void)total;
-    return progress_update(NULL, what, f->done + done, f->total);
+    return progress_reading(NULL, what, f->done + done, f->total);
 }
 
 int feed_piece(feed *f, rg_work *work, const rg_token *tokens, size_t n_tokens)
@@ -25,6 +25,6 @@ int feed_piece(feed *f, rg_work *work, const rg_token *tokens, size_t n_tokens)
     const rg_status status = rg_eval(rg_state_model(f->state), &work, 1, &run, &error);
     if (status != RG_OK) return complain_status(status, &error);
     f->done += n_tokens;
-    progress_update(NULL, "reading", f->done, f->total);
+    progress_reading(NULL, NULL, f->done, f->total);
     return 0;
 }

@@ -21,7 +21,7 @@ static const struct {
 } verbs[] = {
     { "generate", "complete a text", cmd_generate },
     { "chat", "talk with an instruction-tuned model", cmd_chat },
-    { "score", "tell how probable a text is: tokens, nll, perplexity, bits per byte", cmd_score },
+    { "score", "tell how probable a text is: nll, perplexity, bits per byte", cmd_score },
     { "logits", "write the logits after each of some tokens to a file", cmd_logits },
     { "tokenize", "text to token ids", cmd_tokenize },
     { "detokenize", "token ids to text", cmd_detokenize },
@@ -53,8 +53,9 @@ static int print_help(void)
 {
     printf("Usage: recurrentgemma VERB ...\n\nRun RecurrentGemma, Griffin and Hawk models.\n\nVerbs:\n");
     for (size_t i = 0; i < N_VERBS; i++) printf("  %-12s%s\n", verbs[i].name, verbs[i].about);
-    printf("\n'recurrentgemma VERB --help' tells all about a verb; 'recurrentgemma --version' prints the version.\n\n");
-    options_print_wrapped("Exit codes: 0, done; 1, failed, with a sentence on standard error; 2, wrong arguments; 130, stopped by Ctrl-C.", 0, 0);
+    printf("\n");
+    options_print_wrapped("'recurrentgemma VERB --help' tells all about a verb, 'recurrentgemma --version' the version.\n"
+                          "Exit codes: 0, done; 1, failed, with a sentence on standard error; 2, wrong arguments; 130, stopped by Ctrl-C.", 0, 0);
     printf("\n  recurrentgemma generate demo -p \"It is a truth universally acknowledged, that\"\n");
     return output_finish(0);
 }

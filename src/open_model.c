@@ -11,6 +11,8 @@
 #include "ctrl_c.h"
 #include "progress_bar.h"
 
+_Static_assert(RG_WINDOW_DEEPMIND == 0 && RG_WINDOW_HF == 1, "--window deepmind|hf gives the index of the word");
+
 static void log_line(void *user, int level, const char *line)
 {
     (void)user;

@@ -63,6 +63,12 @@ int progress_update(void *user, const char *what, uint64_t done, uint64_t total)
     return RG_CONTINUE;
 }
 
+int progress_reading(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    (void)what;
+    return progress_update(user, "reading", done, total);
+}
+
 void progress_clear(void)
 {
     if (!is_drawn) return;

@@ -26,7 +26,7 @@ static rg_status set_options(rg_generate_options *options, rg_sampler *sampler, 
     if (!status) status = rg_generate_options_set_sampler(options, sampler);
     if (!status) status = rg_generate_options_set_ignore_eos(options, choice->ignores_eos);
     if (!status) status = rg_generate_options_set_interrupt(options, ctrl_c_catch());
-    if (!status) status = rg_generate_options_set_progress(options, progress_update, NULL);
+    if (!status) status = rg_generate_options_set_progress(options, progress_reading, NULL);
     return status;
 }
 

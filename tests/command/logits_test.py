@@ -2,6 +2,8 @@
 # The verb logits: the golden models' logits within 5e-5, in every way of cutting the work, and files that are whole or not there.
 import json
 import os
+import resource
+import signal
 import struct
 import subprocess
 import sys
@@ -106,9 +108,7 @@ with tempfile.TemporaryDirectory() as root:
     run(model, "--tokens", "2", "--out", link)
     check("a symbolic link stays one", os.path.islink(link) and load(target)["logits"].shape[0] == 1)
 
-    def small_files():
-        import resource
-        import signal
+    def small_files():  # as if the disk were full
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 

@@ -2,6 +2,8 @@
 # Random models: the same values as numpy's generator gives, for every type, however the files are cut.
 import json
 import os
+import resource
+import signal
 import struct
 import subprocess
 import sys
@@ -28,6 +30,12 @@ def check(sentence, is_true):
 
 def synth(out, *arguments):
     return subprocess.run([RG, "synth", out, *arguments], capture_output=True, text=True)
+
+
+def small_files():
+    """In the child: no file grows beyond 4 KiB, as if the disk were full."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
 
 def read(path):
@@ -117,6 +125,12 @@ with tempfile.TemporaryDirectory() as root:
 
     summary = synth(folder("json"), "--config", "tiny", "--json")
     check("the summary is JSON", json.loads(summary.stdout)["n_parameters"] == sum(int(np.prod(t[1])) for t in tied.values()))
+
+    result = subprocess.run([RG, "synth", folder("full"), "--config", "tiny"], capture_output=True, text=True, preexec_fn=small_files)
+    check("a full disk is a failure with one sentence", result.returncode == 1 and result.stderr.count("\n") == 1)
+    check("and nothing is left", not os.path.exists(folder("full")))
+    check("a folder in a folder that is not there is a failure", synth(folder("no/where"), "--config", "tiny").returncode == 1)
+    check("a file is not a folder", synth(out + "/notes.txt", "--config", "tiny").returncode == 1)
 
     config = json.loads(read(GOLDEN + "/griffin-rra/config.json"))
     for key, value in (("hidden_size", None), ("hidden_size", 30), ("hidden_size", 1e300), ("vocab_size", -1), ("num_hidden_layers", 2.5),

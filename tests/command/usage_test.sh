@@ -10,6 +10,7 @@ check "--version succeeds" is $code 0
 
 run --help
 check "--help succeeds" is $code 0
+check "--help fits in 80 columns" is "$(awk 'length($0) > 80' "$dir/out")" ""
 for verb in $verbs; do check "--help names $verb" has "$out" "  $verb "; done
 
 for verb in $verbs; do
