@@ -47,7 +47,7 @@ EXAMPLE := $(patsubst %.c,$(BUILD)/%,$(filter-out examples/custom_backend.c,$(wi
 PLUGIN  := $(if $(wildcard examples/custom_backend.c),$(BUILD)/examples/custom_backend.so)
 TEST_C  := $(sort $(wildcard tests/unit/*_test.c tests/kernel/*_test.c tests/model/*_test.c tests/fail/*_test.c))
 TEST    := $(TEST_C:%.c=$(BUILD)/%)
-TEST_SH := $(sort $(wildcard tests/*/*_test.sh tests/*/*_test.py))
+TEST_SH := $(filter-out tests/large/%,$(sort $(wildcard tests/*/*_test.sh tests/*/*_test.py)))
 LARGE   := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/large/*_test.c)))
 
 .PHONY: all demo check check-large deps install uninstall installcheck dist clean help tests
