@@ -34,8 +34,8 @@ typedef struct model_choice {
 /* What MODEL may be, for the end of --help. */
 #define MODEL_NOTES                                                                                                            \
     "MODEL is a folder in Hugging Face layout, a hub id such as google/recurrentgemma-2b-it that is in the local hub cache "   \
-    "(HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub; nothing is downloaded), or demo, the small model inside " \
-    "the program."
+    "(HF_HUB_CACHE, else HF_HOME/hub, else huggingface/hub in XDG_CACHE_HOME or ~/.cache; nothing is downloaded), or demo, "   \
+    "the small model inside the program."
 
 /* Opens a model, with a progress bar and open to Ctrl-C. 0, or an exit code after a complaint. */
 int open_model(rg_model **model, const char *path, const model_choice *choice);
@@ -44,7 +44,7 @@ int open_model(rg_model **model, const char *path, const model_choice *choice);
  * may be NULL. 0, or an exit code after a complaint. */
 int open_tokenizer(const rg_tokenizer **tokenizer, rg_tokenizer **alone, rg_model **model, const char *path, const model_choice *choice);
 
-/* An unused model's facts; the memory of a struct of zeros is fine. 0, or an exit code after a complaint. */
+/* A model's facts. 0, or an exit code after a complaint. */
 int get_model_info(const rg_model *model, rg_model_info *info);
 
 /* The model's tokenizer; NULL after a complaint. */
