@@ -93,8 +93,9 @@ class Generation:
     tokens and logprobs (natural log, under the plain logits) grow with the text; stop_reason is set at the end: "token", "string",
     "length", "interrupt", "callback" or "error".
 
-    Between two pieces the C call waits. Leaving the loop, close(), and Ctrl-C stop it at that token: the state has then consumed the
-    prompt and every token of `tokens`, and goes on from there. While the call waits, the state is busy; other states are not.
+    Between two pieces the C call waits, and the state is busy; other states are not. close(), Ctrl-C, and leaving a loop when nothing
+    else holds the iterator stop it at that token: the state has then consumed the prompt and every token of `tokens`, and goes on
+    from there.
     """
 
     _run = None  # for the finalizer of one that was never whole
