@@ -47,7 +47,7 @@ TEST(malformed_texts_are_refused_at_the_byte_that_is_wrong)
         { "NaN", 0 }, { "Infinity", 0 }, { "-Infinity", 0 }, { "nul", 0 }, { "nulll", 4 }, { "True", 0 }, { "'a'", 0 }, { "/**/1", 0 },
         { "\"", 0 }, { "\"a", 0 }, { "\"\\", 1 }, { "\"\\\"", 0 }, { "\"\\x41\"", 1 }, { "\"\\u12\"", 1 }, { "\"\\u123g\"", 1 },
         { "\"\n\"", 1 }, { "\"\x1f\"", 1 }, { "\"\\ud800\"", 1 }, { "\"\\udc00\"", 1 }, { "\"\\ud800\\u0041\"", 1 }, { "\"\\ud800x\"", 1 },
-        { "\"\\ud800\\ud800\"", 1 }, { "\"\xff\"", 1 }, { "\"a\xc0\x80\"", 2 }, { "\"\xed\xa0\x80\"", 1 }, { "\"\xf4\x90\x80\x80\"", 1 },
+        { "\"\\ud800\\ud800\"", 1 }, { "\"\\ud800xudc00\"", 1 }, { "\"\\ud800\\ndc00\"", 1 }, { "\"\xff\"", 1 }, { "\"a\xc0\x80\"", 2 }, { "\"\xed\xa0\x80\"", 1 }, { "\"\xf4\x90\x80\x80\"", 1 },
         { "\"\xe2\x82\"", 1 }, { "\"\xf0\x9f\x98", 1 }, { "]", 0 }, { ",", 0 }, { ":", 0 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -86,6 +86,26 @@ TEST(a_key_that_stands_twice_is_found_however_it_is_spelt)
     }
 }
 
+TEST(a_key_that_stands_twice_is_shown_in_whole_characters)
+{
+    fake_host fake = { 0 };
+    rgi_host host = fake_host_of(&fake);
+    rg_error error = RG_ERROR_INIT;
+    CHECK_EQUAL(rgi_json_check(&host, "[{\"k\":1,\"k\":2}]", 15, "p", 100, RG_ERR_CONFIG, &error), RG_ERR_CONFIG);
+    CHECK((error.offset == 103 && strcmp(error.message, "p: byte 103: the key \"k\" stands twice in one object") == 0) ||
+          (error.offset == 109 && strcmp(error.message, "p: byte 109: the key \"k\" stands twice in one object") == 0));
+    char text[1000], expected[300];
+    for (size_t shift = 0; shift < 3; shift++) { /* where the cut at 128 bytes falls in a character of three bytes */
+        char key[200] = "";
+        memset(key, 'a', shift);
+        for (size_t i = 0; i < 50; i++) strcpy(key + shift + 3 * i, "\xe2\x82\xac");
+        sprintf(text, "{\"%s\":1,\"%s\":2}", key, key);
+        CHECK_EQUAL(rgi_json_check(&host, text, strlen(text), "p", 0, RG_ERR_CONFIG, &error), RG_ERR_CONFIG);
+        sprintf(expected, ": the key \"%.*s\" stands twice", (int)(128 - (128 - shift) % 3), key);
+        CHECK(strstr(error.message, expected));
+    }
+}
+
 TEST(depth_has_a_limit_and_costs_no_stack)
 {
     enum { N = 1 << 20 };
@@ -103,6 +123,15 @@ TEST(depth_has_a_limit_and_costs_no_stack)
         }
         CHECK_EQUAL(error.offset, kind ? 32 * 5 : 32);
     }
+    host.limits.json_depth = RGI_JSON_MAX_DEPTH;
+    for (size_t depth = 64; depth <= 65; depth++) {
+        size_t n = 0;
+        for (size_t i = 0; i < depth; i++) n += (size_t)sprintf(text + n, "{\"a\":1,\"b\":");
+        text[n++] = '0';
+        for (size_t i = 0; i < depth; i++) text[n++] = '}';
+        CHECK_EQUAL(rgi_json_check(&host, text, n, "x", 0, RG_ERR_CONFIG, &error), depth == 64 ? RG_OK : RG_ERR_LIMIT);
+    }
+    host.limits.json_depth = 32;
     memset(text, '[', 2 * N);
     CHECK(rgi_json_check(&host, text, 2 * N, "x", 8, RG_ERR_CONFIG, &error) == RG_ERR_LIMIT);
     CHECK_EQUAL(error.offset, 8 + 32);
@@ -311,6 +340,7 @@ int main(void)
     RUN(malformed_texts_are_refused_at_the_byte_that_is_wrong);
     RUN(every_beginning_of_a_text_is_refused);
     RUN(a_key_that_stands_twice_is_found_however_it_is_spelt);
+    RUN(a_key_that_stands_twice_is_shown_in_whole_characters);
     RUN(depth_has_a_limit_and_costs_no_stack);
     RUN(tokens_come_in_order_with_their_places);
     RUN(strings_are_decoded);

@@ -148,6 +148,21 @@ TEST(malformed_headers_are_refused_with_the_tensors_name)
     }
 }
 
+TEST(errors_tell_the_offset_in_the_file)
+{
+    rgi_safetensors h;
+    CHECK_EQUAL(read_header(&h, "{\"ab\":{\"dtype\":\"XX\",\"shape\":[],\"data_offsets\":[0,1]}}", 1), RG_ERR_FORMAT);
+    CHECK_EQUAL(error.offset, 8 + 15); /* where the type stands */
+    CHECK_EQUAL(read_header(&h, "{\"ab\":{\"dtype\":\"U8\",\"shape\":[1,-1],\"data_offsets\":[0,1]}}", 1), RG_ERR_FORMAT);
+    CHECK_EQUAL(error.offset, 8 + 31);
+    CHECK_EQUAL(read_header(&h, "{\"__metadata__\":7}", 0), RG_ERR_FORMAT);
+    CHECK(error.offset == 8 + 16 && strcmp(error.message, "f: byte 24: __metadata__ must be an object") == 0);
+    CHECK_EQUAL(read_header(&h, "", 0), RG_ERR_FORMAT);
+    CHECK_EQUAL(error.offset, 8);
+    CHECK_EQUAL(read_header(&h, "{}x ", 0), RG_ERR_FORMAT);
+    CHECK_EQUAL(error.offset, 10);
+}
+
 TEST(names_have_a_limit_of_256_bytes)
 {
     rgi_host host = fake_host_of(&fake);
@@ -183,7 +198,7 @@ TEST(lengths_beyond_the_file_or_the_limit_are_refused_before_memory_is_taken)
     fake_file file = { "f", "\x08\0\0\0\0\0\0\0{}      ", 16, 16 };
     const rgi_stored_file stored = { "f", &file, 16 };
     CHECK_EQUAL(rgi_safetensors_read(&h, &host, &stored, &error), RG_ERR_LIMIT);
-    CHECK(strstr(error.message, "8 bytes long, the limit is 7"));
+    CHECK(strstr(error.message, "8 bytes long, the limit is 7") && error.offset == 0);
     host.limits.header_bytes = 8;
     CHECK_EQUAL(rgi_safetensors_read(&h, &host, &stored, &error), RG_OK);
     discard(&h, &host);
@@ -347,6 +362,7 @@ int main(void)
     RUN(every_known_type_has_its_size);
     RUN(well_formed_oddities_are_taken);
     RUN(malformed_headers_are_refused_with_the_tensors_name);
+    RUN(errors_tell_the_offset_in_the_file);
     RUN(names_have_a_limit_of_256_bytes);
     RUN(lengths_beyond_the_file_or_the_limit_are_refused_before_memory_is_taken);
     RUN(the_number_of_tensors_and_the_depth_have_limits);
