@@ -3,7 +3,7 @@
  *
  * A tokenizer belongs to a model, or is opened alone from a tokenizer.model file. It never changes and any
  * number of threads may use it. Spaces are kept exactly: decoding what was encoded gives the same bytes,
- * as long as they were well-formed UTF-8.
+ * as long as they were well-formed UTF-8 (only U+2581, SentencePiece's sign of a space, comes back as a space).
  *
  *     rg_token ids[64];
  *     size_t n = 64;
@@ -30,7 +30,8 @@ typedef struct rg_tokenizer rg_tokenizer;
 enum {
     RG_ADD_BOS = 1,        /**< Begin with the bos token. */
     RG_STRICT_UTF8 = 2,    /**< Refuse ill-formed UTF-8; otherwise each bad byte becomes U+FFFD. */
-    RG_PLAIN_TEXT = 4,     /**< Text never becomes a turn token or another special token, whatever it spells. */
+    RG_PLAIN_TEXT = 4,     /**< Text never becomes a turn token or another special token, whatever it spells. Special is every
+                                user-defined piece in angle or square brackets, but for HTML tags. */
     RG_TRIM_MESSAGES = 8,  /**< Dialogue: drop white space around each message, as Hugging Face's template does. */
     RG_OPEN_REPLY = 16,    /**< Dialogue: end with the opening of the model's turn. */
     RG_ALLOW_SPECIAL = 32  /**< Dialogue: text of messages may spell turn tokens. Only for text that you trust. */

@@ -3,14 +3,15 @@
  * could reach across, which changes no result and keeps nearly all runs as short as words. */
 #include "tokenizer/encode.h"
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 
-/* One character as it stands in the text, and as it is inside this room. */
+/* One character as it stands in the caller's text, and as it is inside this room. */
 typedef struct character {
     size_t n_raw;
-    const unsigned char *bytes; /* where the text lies, unless it had to be changed */
+    const unsigned char *bytes; /* where the text lies, unless it has to be changed */
     size_t n_bytes;
 } character;
 
@@ -22,174 +23,134 @@ static inline character read_character(const unsigned char *raw, size_t left)
     return (character){ n, raw, n };
 }
 
-/* The byte at `depth` of a user-defined piece, by its place in the order; -1 when it has ended. */
-static inline int byte_of_user(const rg_tokenizer *t, uint32_t index, size_t depth)
+/* How many bytes the text has inside this room; *is_changed: it is not the caller's text. */
+static size_t measure(const unsigned char *raw, size_t n_raw, bool *is_changed)
 {
-    const uint32_t id = t->user[index];
-    return depth < t->pieces[id].length ? rgi_piece_text(t, id)[depth] : -1;
-}
-
-/* The first of the user-defined pieces [from, to), which share their first `depth` bytes, whose next byte is not below `byte`. */
-static uint32_t lower_bound(const rg_tokenizer *t, uint32_t from, uint32_t to, size_t depth, int byte)
-{
-    while (from < to) {
-        const uint32_t middle = from + (to - from) / 2;
-        if (byte_of_user(t, middle, depth) < byte) from = middle + 1;
-        else to = middle;
-    }
-    return from;
-}
-
-/* Narrows [*from, *to) to the pieces whose byte at `depth` is `byte`. */
-static inline void narrow(const rg_tokenizer *t, uint32_t *from, uint32_t *to, size_t depth, int byte)
-{
-    const int first = byte_of_user(t, *from, depth), last = byte_of_user(t, *to - 1, depth);
-    if (first == byte && last == byte) return;
-    if (first > byte || last < byte) {
-        *to = *from;
-        return;
-    }
-    *from = lower_bound(t, *from, *to, depth, byte);
-    *to = lower_bound(t, *from, *to, depth, byte + 1);
-}
-
-/* The longest user-defined piece that the text begins with, or RGI_NO_PIECE; *n_raw is how much of the text it takes. */
-static uint32_t match_user(const rg_tokenizer *t, const unsigned char *raw, size_t left, bool is_plain, size_t *n_raw)
-{
-    uint32_t from = 0, to = 0, found = RGI_NO_PIECE;
-    size_t depth = 0;
-    for (size_t at = 0; at < left;) {
-        const character c = read_character(raw + at, left - at);
-        if (depth == 0) {
-            from = t->first_user[c.bytes[0]];
-            to = t->first_user[c.bytes[0] + 1];
+    size_t n_bytes = 0;
+    *is_changed = false;
+    for (size_t at = 0; at < n_raw;) {
+        uint64_t eight;
+        if (n_raw - at >= 8 && (memcpy(&eight, raw + at, 8), (eight & 0x8080808080808080u) == 0)) {
+            at += 8;
+            n_bytes += 8;
+            continue;
         }
-        for (size_t i = depth == 0; i < c.n_bytes && from < to; i++) narrow(t, &from, &to, depth + i, c.bytes[i]);
-        if (from >= to) break;
-        depth += c.n_bytes;
+        const character c = read_character(raw + at, n_raw - at);
+        *is_changed |= c.bytes != raw + at;
         at += c.n_raw;
-        const rgi_piece *shortest = &t->pieces[t->user[from]];
-        if (shortest->length == depth && !(is_plain && shortest->is_special)) {
-            found = t->user[from];
-            *n_raw = at;
-        }
+        n_bytes += c.n_bytes;
     }
-    return found;
+    return n_bytes;
 }
 
-/* A text on its way. */
-typedef struct encoding {
-    const rg_tokenizer *t;
-    rgi_ids ids;
-    rgi_merger merger;
-    bool is_plain;
-} encoding;
-
-/* What lies between user-defined pieces: characters that merging may join. */
-typedef struct run {
-    const unsigned char *raw;
-    size_t n_raw, n_chars, n_bytes; /* n_bytes: as it is inside this room */
-    bool is_changed;                /* it is not what lies in the text */
-} run;
-
-static void copy_run(unsigned char *out, const run *r)
+static void change(unsigned char *out, const unsigned char *raw, size_t n_raw)
 {
-    for (size_t at = 0; at < r->n_raw;) {
-        const character c = read_character(r->raw + at, r->n_raw - at);
+    for (size_t at = 0; at < n_raw;) {
+        const character c = read_character(raw + at, n_raw - at);
         memcpy(out, c.bytes, c.n_bytes);
         out += c.n_bytes;
         at += c.n_raw;
     }
 }
 
-static rg_status put_run(encoding *e, const run *r)
+static size_t common_bytes(const unsigned char *a, const unsigned char *b, size_t n)
 {
-    unsigned char changed[4 * RGI_WORD], *copy = NULL;
-    const unsigned char *text = r->raw;
-    if (r->is_changed) {
-        if (r->n_chars > RGI_WORD && !(copy = rgi_alloc(&e->t->allocator, r->n_bytes))) return RG_ERR_MEMORY;
-        copy_run(copy ? copy : changed, r);
-        text = copy ? copy : changed;
+    size_t i = 0;
+    for (uint64_t x, y; i + 8 <= n; i += 8) {
+        memcpy(&x, a + i, 8);
+        memcpy(&y, b + i, 8);
+        if (x != y) break;
     }
-    rg_status status = RG_OK;
-    if (r->n_chars <= RGI_WORD) rgi_merge_word(&e->ids, e->t, text, r->n_bytes);
-    else status = rgi_merge_long(&e->ids, &e->merger, text, r->n_bytes, RGI_BLOCK);
-    rgi_free(&e->t->allocator, copy);
-    return status;
+    while (i < n && a[i] == b[i]) i++;
+    return i;
 }
 
-/* Run by run. */
-static rg_status encode_by_runs(encoding *e, const unsigned char *raw, size_t n_raw)
+/* The longest user-defined piece that the text begins with, or RGI_NO_PIECE. Of the sorted pieces it is the last one not greater than
+ * the text, or one that this one begins with. */
+static uint32_t match_user(const rg_tokenizer *t, const unsigned char *text, size_t left, bool is_plain)
+{
+    if (!rgi_may_begin_user(t, text, left)) return RGI_NO_PIECE;
+    uint32_t from = 0, to = t->n_user;
+    while (from < to) {
+        const uint32_t middle = from + (to - from) / 2, length = t->pieces[t->user[middle]].length;
+        const int order = memcmp(rgi_piece_text(t, t->user[middle]), text, rgi_min_size(length, left));
+        if (order < 0 || (order == 0 && length <= left)) from = middle + 1;
+        else to = middle;
+    }
+    if (from == 0) return RGI_NO_PIECE;
+    uint32_t found = from - 1;
+    const rgi_piece *piece = &t->pieces[t->user[found]];
+    const size_t common = common_bytes(rgi_piece_text(t, t->user[found]), text, rgi_min_size(piece->length, left));
+    while (piece->length > common || (is_plain && piece->is_special)) {
+        found = t->user_parent[found];
+        if (found == RGI_NO_PIECE) return RGI_NO_PIECE;
+        piece = &t->pieces[t->user[found]];
+    }
+    return t->user[found];
+}
+
+/* A text on its way, as it is inside this room. */
+typedef struct encoding {
+    const rg_tokenizer *t;
+    const unsigned char *text;
+    size_t n_bytes;
+    bool is_plain;
+    rgi_ids ids;
+    rgi_merger merger;
+} encoding;
+
+/* Merges what lies between user-defined pieces, or between places that no piece reaches across. */
+static rg_status put_run(encoding *e, size_t begin, size_t end, size_t n_chars)
+{
+    if (n_chars > RGI_WORD) return rgi_merge_long(&e->ids, &e->merger, e->text + begin, end - begin, RGI_BLOCK);
+    if (n_chars) rgi_merge_word(&e->ids, e->t, e->text + begin, end - begin);
+    return RG_OK;
+}
+
+static rg_status encode_by_runs(encoding *e)
 {
     const rg_tokenizer *t = e->t;
-    run r = { .n_chars = 0 };
-    uint32_t last = 0; /* the run's last character */
+    size_t begin = 0, n_chars = 0; /* of the run that ends at `at` */
+    uint32_t last = 0;             /* its last character */
     rg_status status = RG_OK;
-    for (size_t at = 0; at < n_raw;) {
-        const character c = read_character(raw + at, n_raw - at);
-        size_t n_taken = c.n_raw;
-        const bool may_be_user = t->first_user[c.bytes[0]] < t->first_user[c.bytes[0] + 1];
-        const uint32_t user = may_be_user ? match_user(t, raw + at, n_raw - at, e->is_plain, &n_taken) : RGI_NO_PIECE;
-        const uint32_t packed = rgi_pack_char(c.bytes, c.n_bytes);
-        if (r.n_chars && (user != RGI_NO_PIECE || !rgi_has_bridge(t, last, packed))) {
-            if ((status = put_run(e, &r)) != RG_OK) return status;
-            r.n_chars = 0;
+    for (size_t at = 0; at < e->n_bytes;) {
+        const uint32_t user = match_user(t, e->text + at, e->n_bytes - at, e->is_plain);
+        const uint32_t length = rgi_char_length(e->text[at]), packed = rgi_pack_char(e->text + at, length);
+        if (user != RGI_NO_PIECE || !rgi_has_bridge(t, last, packed)) {
+            if ((status = put_run(e, begin, at, n_chars)) != RG_OK) return status;
+            begin = at;
+            n_chars = 0;
         }
         if (user != RGI_NO_PIECE) {
             rgi_put_id(&e->ids, (rg_token)user);
+            begin = at += t->pieces[user].length;
         } else {
-            if (!r.n_chars) r = (run){ .raw = raw + at };
-            r.n_raw += c.n_raw;
-            r.n_chars++;
-            r.n_bytes += c.n_bytes;
-            r.is_changed |= c.bytes != raw + at;
-            last = packed;
+            at += length;
+            n_chars++;
         }
-        at += n_taken;
+        last = packed;
     }
-    return r.n_chars ? put_run(e, &r) : RG_OK;
-}
-
-/* The symbols of a whole text: to m's arrays, and to text. With text NULL they are only counted. Returns their bytes. */
-static size_t take_symbols(encoding *e, unsigned char *text, const unsigned char *raw, size_t n_raw)
-{
-    size_t n_bytes = 0;
-    for (size_t at = 0; at < n_raw;) {
-        const character c = read_character(raw + at, n_raw - at);
-        size_t n_taken = c.n_raw;
-        const uint32_t user = match_user(e->t, raw + at, n_raw - at, e->is_plain, &n_taken);
-        const size_t length = user == RGI_NO_PIECE ? c.n_bytes : e->t->pieces[user].length;
-        if (text) {
-            memcpy(text + n_bytes, user == RGI_NO_PIECE ? c.bytes : rgi_piece_text(e->t, user), length);
-            rgi_set_symbol(&e->merger, n_bytes, (uint32_t)length);
-            if (user != RGI_NO_PIECE) e->merger.lengths[n_bytes] |= RGI_FROZEN;
-        }
-        n_bytes += length;
-        at += n_taken;
-    }
-    return n_bytes;
+    return put_run(e, begin, e->n_bytes, n_chars);
 }
 
 /* All at once, since SentencePiece takes unused pieces apart in a way that depends on the whole text. */
-static rg_status encode_whole(encoding *e, const unsigned char *raw, size_t n_raw)
+static rg_status encode_whole(encoding *e)
 {
     const rg_tokenizer *t = e->t;
     rgi_merger *m = &e->merger;
-    const size_t n_bytes = take_symbols(e, NULL, raw, n_raw);
-    unsigned char *text = rgi_alloc(&t->allocator, n_bytes);
-    rg_status status = RG_ERR_MEMORY;
-    if (!text || !rgi_merger_begin(m, 0, n_bytes, false)) goto done;
-    if (!(m->splits = rgi_alloc_array(&t->allocator, t->n_pieces, sizeof *m->splits))) goto done;
+    if (!rgi_merger_begin(m, e->text, e->n_bytes, false)) return RG_ERR_MEMORY;
+    if (!(m->splits = rgi_alloc_array(&t->allocator, t->n_pieces, sizeof *m->splits))) return RG_ERR_MEMORY;
     memset(m->splits, 0, t->n_pieces * sizeof *m->splits);
-    take_symbols(e, text, raw, n_raw);
-    m->text = text;
-    if (!rgi_merger_run(m)) goto done;
-    rgi_merger_put(&e->ids, m, n_bytes);
-    status = RG_OK;
-
-done:
-    rgi_free(&t->allocator, text);
-    return status;
+    for (size_t at = 0; at < e->n_bytes;) {
+        const uint32_t user = match_user(t, e->text + at, e->n_bytes - at, e->is_plain);
+        const uint32_t length = user == RGI_NO_PIECE ? rgi_char_length(e->text[at]) : t->pieces[user].length;
+        rgi_set_symbol(m, at, length);
+        if (user != RGI_NO_PIECE) m->lengths[at] |= RGI_FROZEN;
+        at += length;
+    }
+    if (!rgi_merger_run(m)) return RG_ERR_MEMORY;
+    rgi_merger_put(&e->ids, m, e->n_bytes);
+    return RG_OK;
 }
 
 rg_status rgi_encode_check(const rg_tokenizer *t, const char *text, size_t text_bytes, unsigned flags, const char *what, rg_error *error)
@@ -206,10 +167,19 @@ rg_status rgi_encode_check(const rg_tokenizer *t, const char *text, size_t text_
 
 rg_status rgi_encode_append(rgi_ids *ids, const rg_tokenizer *t, const char *text, size_t text_bytes, bool is_plain)
 {
-    encoding e = { .t = t, .ids = *ids, .merger.t = t, .is_plain = is_plain };
     const unsigned char *raw = (const unsigned char *)text;
-    const rg_status status = t->has_unused ? encode_whole(&e, raw, text_bytes) : encode_by_runs(&e, raw, text_bytes);
+    unsigned char *changed = NULL;
+    bool is_changed;
+    encoding e = { .t = t, .text = raw, .ids = *ids, .merger.t = t, .is_plain = is_plain };
+    e.n_bytes = measure(raw, text_bytes, &is_changed);
+    if (is_changed) {
+        if (!(changed = rgi_alloc(&t->allocator, e.n_bytes))) return RG_ERR_MEMORY;
+        change(changed, raw, text_bytes);
+        e.text = changed;
+    }
+    const rg_status status = t->has_unused ? encode_whole(&e) : encode_by_runs(&e);
     rgi_merger_clear(&e.merger);
+    rgi_free(&t->allocator, changed);
     *ids = e.ids;
     return status;
 }

@@ -41,44 +41,47 @@ void rgi_merge_word(rgi_ids *ids, const rg_tokenizer *t, const unsigned char *te
     for (size_t i = 0; i < n; i++) put_symbol(ids, t, text + at[i], at[i + 1] - at[i]);
 }
 
-bool rgi_merger_begin(rgi_merger *m, size_t begin, size_t end, bool has_steps)
+bool rgi_merger_begin(rgi_merger *m, const unsigned char *text, size_t n_bytes, bool has_steps)
 {
-    const size_t n = end - begin;
-    if (n > m->room || (has_steps && !m->steps)) {
-        const rg_allocator *allocator = &m->t->allocator;
-        rgi_free(allocator, m->lengths);
-        rgi_free(allocator, m->steps);
-        m->room = 0;
-        m->lengths = rgi_alloc_array(allocator, n, 2 * sizeof *m->lengths);
-        m->steps = has_steps ? rgi_alloc_array(allocator, n, sizeof *m->steps) : NULL;
-        if (!m->lengths || (has_steps && !m->steps)) return false;
-        m->orders = m->lengths + n;
-        m->room = n;
-    }
-    m->begin = begin;
-    m->end = end;
+    m->text = text;
+    m->n_bytes = n_bytes;
+    if (m->lengths && n_bytes <= m->room && (m->steps || !has_steps)) return true;
+    const rg_allocator *allocator = &m->t->allocator;
+    rgi_free(allocator, m->lengths);
+    rgi_free(allocator, m->steps);
+    m->room = 0;
+    m->lengths = rgi_alloc_array(allocator, (uint64_t)n_bytes + 1, 2 * sizeof *m->lengths);
+    m->steps = has_steps ? rgi_alloc_array(allocator, n_bytes, sizeof *m->steps) : NULL;
+    if (!m->lengths || (has_steps && !m->steps)) return false;
+    m->orders = m->lengths + n_bytes;
+    m->room = n_bytes;
     return true;
 }
 
 void rgi_merger_take_characters(rgi_merger *m)
 {
-    for (size_t at = m->begin; at < m->end;) {
+    for (size_t at = 0; at < m->n_bytes;) {
         const uint32_t length = rgi_char_length(m->text[at]);
         rgi_set_symbol(m, at, length);
         at += length;
     }
 }
 
+/* SentencePiece takes an unused piece apart the way it was last considered, anywhere in the text. */
+static void note_split(rgi_merger *m, size_t left, size_t length, size_t left_length)
+{
+    const uint32_t id = rgi_vocab_find(m->t, m->text + left, length);
+    if (id != RGI_NO_PIECE && m->t->pieces[id].kind == RG_PIECE_UNUSED) m->splits[id] = (uint32_t)left_length;
+}
+
 /* The order of the pair that begins at a symbol. */
 static uint32_t pair_order(rgi_merger *m, size_t left)
 {
-    const size_t right = left + rgi_symbol_length(m, left);
-    if (right >= m->end || (m->lengths[left - m->begin] | m->lengths[right - m->begin]) & RGI_FROZEN) return RGI_NO_ORDER;
-    const uint32_t id = rgi_vocab_find(m->t, m->text + left, right - left + rgi_symbol_length(m, right));
-    if (id == RGI_NO_PIECE) return RGI_NO_ORDER;
-    /* SentencePiece takes an unused piece apart the way it was last considered, anywhere in the text. */
-    if (m->splits && m->t->pieces[id].kind == RG_PIECE_UNUSED) m->splits[id] = (uint32_t)(right - left);
-    return m->t->pieces[id].order;
+    const size_t left_length = rgi_symbol_length(m, left), right = left + left_length;
+    if (right >= m->n_bytes || (m->lengths[left] | m->lengths[right]) & RGI_FROZEN) return RGI_NO_ORDER;
+    const size_t length = left_length + m->lengths[right];
+    if (m->splits) note_split(m, left, length, left_length);
+    return rgi_order_of(m->t, m->text + left, length);
 }
 
 static bool push(rgi_merger *m, uint64_t key)
@@ -101,9 +104,14 @@ static uint64_t pop(rgi_merger *m)
     const uint64_t least = queue[0], last = queue[--m->n_queue];
     const size_t n = m->n_queue;
     size_t at = 0;
-    for (size_t child; (child = 2 * at + 1) < n; at = child) {
-        child += child + 1 < n && queue[child + 1] < queue[child];
+    while (2 * at + 2 < n) {
+        const size_t child = 2 * at + 1 + (queue[2 * at + 2] < queue[2 * at + 1]);
         queue[at] = queue[child];
+        at = child;
+    }
+    if (2 * at + 1 < n) {
+        queue[at] = queue[n - 1];
+        at = n - 1;
     }
     for (; at > 0 && queue[(at - 1) / 2] > last; at = (at - 1) / 2) queue[at] = queue[(at - 1) / 2];
     queue[at] = last;
@@ -112,24 +120,21 @@ static uint64_t pop(rgi_merger *m)
 
 /* Whether the pair that begins at a symbol is better than both its neighbours. No other pair can be the best of all, so only these
  * wait in the queue. */
-static bool is_peak(const rgi_merger *m, size_t at)
+static inline bool is_peak(const rgi_merger *m, size_t at)
 {
-    const uint32_t order = m->orders[at - m->begin];
-    if (order == RGI_NO_ORDER) return false;
-    if (at > m->begin && m->orders[at - m->begin - rgi_symbol_length(m, at - 1)] <= order) return false;
-    return m->orders[at - m->begin + rgi_symbol_length(m, at)] >= order; /* a pair has a symbol on its right */
+    const uint32_t order = m->orders[at], right = m->orders[at + rgi_symbol_length(m, at)];
+    const uint32_t left = at > 0 ? m->orders[at - rgi_symbol_length(m, at - 1)] : RGI_NO_ORDER;
+    return (order != RGI_NO_ORDER) & (order < left) & (order <= right); /* no branches, since which way they go is anyone's guess */
 }
 
-static bool push_if_peak(rgi_merger *m, size_t at)
-{
-    return !is_peak(m, at) || push(m, rgi_merge_key(m->orders[at - m->begin], at));
-}
+static inline bool push_if_peak(rgi_merger *m, size_t at) { return !is_peak(m, at) || push(m, rgi_merge_key(m->orders[at], at)); }
 
 static bool fill_queue(rgi_merger *m)
 {
     m->n_queue = 0;
-    for (size_t at = m->begin; at < m->end; at += rgi_symbol_length(m, at)) m->orders[at - m->begin] = pair_order(m, at);
-    for (size_t at = m->begin; at < m->end; at += rgi_symbol_length(m, at))
+    m->orders[m->n_bytes] = RGI_NO_ORDER;
+    for (size_t at = 0; at < m->n_bytes; at += rgi_symbol_length(m, at)) m->orders[at] = pair_order(m, at);
+    for (size_t at = 0; at < m->n_bytes; at += rgi_symbol_length(m, at))
         if (!push_if_peak(m, at)) return false;
     return true;
 }
@@ -137,15 +142,15 @@ static bool fill_queue(rgi_merger *m)
 /* Makes the pair that begins at left one symbol, renews the pairs on both sides of it, and looks at their neighbours again. */
 static bool merge_pair(rgi_merger *m, size_t left, size_t right, size_t end)
 {
-    const size_t before = left > m->begin ? left - rgi_symbol_length(m, left - 1) : left;
-    const size_t far = before > m->begin ? before - rgi_symbol_length(m, before - 1) : before;
-    const bool far_waits = is_peak(m, far), end_waits = end < m->end && is_peak(m, end);
-    m->orders[right - m->begin] = RGI_NO_ORDER;
+    const size_t before = left > 0 ? left - rgi_symbol_length(m, left - 1) : left;
+    const size_t far = before > 0 ? before - rgi_symbol_length(m, before - 1) : before;
+    const bool far_waits = far == before || is_peak(m, far), end_waits = end == m->n_bytes || is_peak(m, end);
+    m->orders[right] = RGI_NO_ORDER;
     rgi_set_symbol(m, left, (uint32_t)(end - left));
-    if (before < left) m->orders[before - m->begin] = pair_order(m, before);
-    m->orders[left - m->begin] = pair_order(m, left);
-    return (far == before || far_waits || push_if_peak(m, far)) && (before == left || push_if_peak(m, before)) &&
-           push_if_peak(m, left) && (end == m->end || end_waits || push_if_peak(m, end));
+    if (before < left) m->orders[before] = pair_order(m, before);
+    m->orders[left] = pair_order(m, left);
+    return (far_waits || push_if_peak(m, far)) && (before == left || push_if_peak(m, before)) && push_if_peak(m, left) &&
+           (end_waits || push_if_peak(m, end));
 }
 
 bool rgi_merger_run(rgi_merger *m)
@@ -155,7 +160,7 @@ bool rgi_merger_run(rgi_merger *m)
     while (m->n_queue) {
         const uint64_t key = pop(m);
         const size_t left = (uint32_t)key;
-        if (m->orders[left - m->begin] != key >> 32) continue; /* one of the two has changed since */
+        if (m->orders[left] != key >> 32) continue; /* one of the two has changed since */
         const size_t right = left + rgi_symbol_length(m, left), end = right + rgi_symbol_length(m, right);
         if (m->steps) m->steps[m->n_steps++] = (rgi_merge_step){ key, (uint32_t)left, (uint32_t)end };
         if (!merge_pair(m, left, right, end)) return false;
@@ -165,9 +170,9 @@ bool rgi_merger_run(rgi_merger *m)
 
 void rgi_merger_put(rgi_ids *ids, rgi_merger *m, size_t end)
 {
-    for (size_t at = m->begin; at < end;) {
+    for (size_t at = 0; at < end;) {
         const uint32_t length = rgi_symbol_length(m, at);
-        const bool is_frozen = m->lengths[at - m->begin] & RGI_FROZEN;
+        const bool is_frozen = m->lengths[at] & RGI_FROZEN;
         const uint32_t id = m->splits || is_frozen ? rgi_vocab_find(m->t, m->text + at, length) : RGI_NO_PIECE;
         if (is_frozen) {
             rgi_put_id(ids, (rg_token)id);

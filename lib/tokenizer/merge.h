@@ -31,14 +31,15 @@ typedef struct rgi_merge_step {
     uint32_t begin, end;    /* of the symbol it made */
 } rgi_merge_step;
 
-/* Merges texts of any length. Positions are bytes; below 2^32, since texts have at most 2^30 bytes, and at most triple. */
+/* Merges a text, or a block of one. Positions are bytes from its begin; below 2^32, since texts have at most 2^30 bytes and they at
+ * most triple. */
 typedef struct rgi_merger {
     const rg_tokenizer *t;
     const unsigned char *text;
-    size_t begin, end;      /* what is merged now; arrays below begin at `begin` */
+    size_t n_bytes;
     uint32_t *lengths;      /* symbols, as a list: at the first and the last byte of each stands its length; with RGI_FROZEN at the
                                first, when it is never merged */
-    uint32_t *orders;       /* at a symbol's first byte: of the pair it begins, or RGI_NO_ORDER */
+    uint32_t *orders;       /* at a symbol's first byte: of the pair it begins, or RGI_NO_ORDER, as at the end */
     rgi_merge_step *steps;  /* what was done, in order; NULL: not wanted */
     size_t n_steps, room;
     uint64_t *queue;        /* a heap of keys */
@@ -48,20 +49,16 @@ typedef struct rgi_merger {
 
 #define RGI_FROZEN 0x80000000u
 
-static inline uint32_t rgi_symbol_length(const rgi_merger *m, size_t at) { return m->lengths[at - m->begin] & ~RGI_FROZEN; }
+static inline uint32_t rgi_symbol_length(const rgi_merger *m, size_t at) { return m->lengths[at] & ~RGI_FROZEN; }
+static inline void rgi_set_symbol(rgi_merger *m, size_t at, uint32_t length) { m->lengths[at] = m->lengths[at + length - 1] = length; }
 
-static inline void rgi_set_symbol(rgi_merger *m, size_t at, uint32_t length)
-{
-    m->lengths[at - m->begin] = m->lengths[at - m->begin + length - 1] = length;
-}
-
-/* Sets begin and end, and makes room. False: no memory. */
-bool rgi_merger_begin(rgi_merger *m, size_t begin, size_t end, bool has_steps);
-/* Makes every character of text [begin, end) a symbol. */
+/* Sets text and n_bytes, and makes room. False: no memory. */
+bool rgi_merger_begin(rgi_merger *m, const unsigned char *text, size_t n_bytes, bool has_steps);
+/* Makes every character a symbol. */
 void rgi_merger_take_characters(rgi_merger *m);
 /* Merges the symbols. False: no memory. */
 bool rgi_merger_run(rgi_merger *m);
-/* The ids of the symbols up to `end`. */
+/* The ids of the symbols before `end`. */
 void rgi_merger_put(rgi_ids *ids, rgi_merger *m, size_t end);
 void rgi_merger_clear(rgi_merger *m);
 
@@ -69,13 +66,6 @@ void rgi_merger_clear(rgi_merger *m);
  * the result. Not for vocabularies with unused pieces. RG_ERR_MEMORY. */
 rg_status rgi_merge_long(rgi_ids *ids, rgi_merger *m, const unsigned char *text, size_t n_bytes, size_t block_bytes);
 enum { RGI_BLOCK = 1024 }; /* what is needed for it stays in the first cache */
-
-/* The order of the piece with this text, or RGI_NO_ORDER. */
-static inline uint32_t rgi_order_of(const rg_tokenizer *t, const unsigned char *text, size_t n)
-{
-    const uint32_t id = rgi_vocab_find(t, text, n);
-    return id == RGI_NO_PIECE ? RGI_NO_ORDER : t->pieces[id].order;
-}
 
 /* A character's length by its first byte, in well-formed UTF-8. */
 static inline uint32_t rgi_char_length(unsigned char c) { return c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4; }

@@ -88,8 +88,8 @@ static const char *take_piece(rg_tokenizer *t, uint32_t id, const rgi_sentencepi
     return NULL;
 }
 
-/* What a piece may take beside its text: here, in slots, in user while that is sorted, and in bridges. */
-enum { PIECE_BYTES = sizeof(rgi_piece) + sizeof(rgi_piece_place) + (2 + 2) * sizeof(uint32_t) + 2 };
+/* What a piece may take beside its text: here, in slots, in user and what goes with it, in filter and bridges. */
+enum { PIECE_BYTES = sizeof(rgi_piece) + sizeof(rgi_piece_place) + (2 + 3) * sizeof(uint32_t) + 2 + 2 };
 
 static rg_status read_pieces(rg_tokenizer *t, rgi_sentencepiece *model, census *c, rg_error *error)
 {
@@ -211,7 +211,9 @@ void rgi_tokenizer_free(rg_tokenizer *tokenizer)
     if (!tokenizer) return;
     const rg_allocator allocator = tokenizer->allocator;
     rgi_free(&allocator, tokenizer->bridges);
+    rgi_free(&allocator, tokenizer->user_parent);
     rgi_free(&allocator, tokenizer->user);
+    rgi_free(&allocator, tokenizer->filter);
     rgi_free(&allocator, tokenizer->slots);
     rgi_free(&allocator, tokenizer->places);
     rgi_free(&allocator, tokenizer->pieces);

@@ -42,19 +42,26 @@ struct rg_tokenizer {
     rg_token byte_pieces[256];
     uint32_t unk_surface, unk_surface_bytes;
 
-    /* By text: an open hash table of (8 bits of the hash, id + 1); 0 is free. No piece lies more than max_probes past its place. */
+    /* By text: an open hash table of (8 bits of the hash, id + 1); 0 is free. No piece lies more than max_probes past its place.
+     * The filter has a bit for each piece's hash: most texts that are looked for are no pieces, and this tells from less memory. */
     uint32_t *slots;
+    uint64_t *filter;
+    uint32_t bit_mask;       /* 8 to 16 bits for each piece, less one; for the filter and for bridges */
     uint32_t n_slots, max_probes;
     uint64_t seed;
 
-    /* Ids of user-defined pieces, sorted by text; those whose first byte is b are [first_user[b], first_user[b + 1]). */
-    uint32_t *user;
-    uint32_t first_user[257];
+    /* The orders of pieces of two ASCII characters, which are asked for most. */
+    uint32_t ascii_orders[128][128];
+
+    /* Ids of user-defined pieces, sorted by text; for each the place of the longest other one that it begins with, or
+     * RGI_NO_PIECE; and a bit for each pair of bytes that one of them, or one of them and what follows, can begin with. */
+    uint32_t *user, *user_parent;
+    uint32_t n_user;
+    uint64_t user_begins[1024];
 
     /* A set of pairs of characters, as bits, with all pairs that stand side by side in a piece that merging can make, and by chance
      * a few more. No merge ever crosses between two characters that are not in it: there a text falls apart. */
     uint64_t *bridges;
-    uint32_t bridge_mask;
 };
 
 static inline const unsigned char *rgi_piece_text(const rg_tokenizer *t, uint32_t id) { return t->bytes + t->places[id].text; }
@@ -90,32 +97,48 @@ static inline uint64_t rgi_text_hash(const unsigned char *p, size_t n, uint64_t 
 }
 
 static inline uint32_t rgi_slot_of(const rg_tokenizer *t, uint64_t hash) { return (uint32_t)((hash >> 32) * t->n_slots >> 32); }
+static inline uint32_t rgi_filter_bit(const rg_tokenizer *t, uint64_t hash) { return (uint32_t)(hash >> 8) & t->bit_mask; }
 static inline uint32_t rgi_slot_tag(uint64_t hash) { return (uint32_t)hash << 24; }
 
-/* Whether piece id has this text. */
-static inline bool rgi_has_text(const rg_tokenizer *t, uint32_t id, const unsigned char *text, size_t n, uint64_t word)
+static inline uint32_t rgi_probe(const rg_tokenizer *t, const unsigned char *text, size_t n, bool is_long)
 {
-    const rgi_piece *p = &t->pieces[id];
-    return p->word == word && p->length == n && (n <= 8 || memcmp(rgi_piece_text(t, id), text, n - 8) == 0);
-}
-
-/* The id of the piece with this text, whatever its kind, or RGI_NO_PIECE. */
-static inline uint32_t rgi_vocab_find(const rg_tokenizer *t, const unsigned char *text, size_t n)
-{
-    if (n > t->longest) return RGI_NO_PIECE;
     const uint64_t word = rgi_text_word(text, n), hash = rgi_text_hash(text, n, word, t->seed);
-    const uint32_t tag = rgi_slot_tag(hash);
+    const uint32_t bit = rgi_filter_bit(t, hash), tag = rgi_slot_tag(hash);
+    if (!(t->filter[bit >> 6] >> (bit & 63) & 1)) return RGI_NO_PIECE;
     uint32_t at = rgi_slot_of(t, hash);
     for (uint32_t i = 0; i <= t->max_probes; i++) {
         const uint32_t slot = t->slots[at];
         if (!slot) break;
         if (!((slot ^ tag) >> 24)) {
             const uint32_t id = (slot & 0xffffffu) - 1;
-            if (rgi_has_text(t, id, text, n, word)) return id;
+            const rgi_piece *p = &t->pieces[id];
+            if (p->word == word && p->length == n && (!is_long || memcmp(rgi_piece_text(t, id), text, n - 8) == 0)) return id;
         }
         if (++at == t->n_slots) at = 0;
     }
     return RGI_NO_PIECE;
+}
+
+uint32_t rgi_vocab_find_long(const rg_tokenizer *t, const unsigned char *text, size_t n);
+
+/* The id of the piece with this text, whatever its kind, or RGI_NO_PIECE. n >= 1. */
+static inline uint32_t rgi_vocab_find(const rg_tokenizer *t, const unsigned char *text, size_t n)
+{
+    return n <= 8 ? rgi_probe(t, text, n, false) : n <= t->longest ? rgi_vocab_find_long(t, text, n) : RGI_NO_PIECE;
+}
+
+/* The order of the piece with this text, or RGI_NO_ORDER. n >= 1. */
+static inline uint32_t rgi_order_of(const rg_tokenizer *t, const unsigned char *text, size_t n)
+{
+    if (n == 2 && (text[0] | text[1]) < 128) return t->ascii_orders[text[0]][text[1]];
+    const uint32_t id = rgi_vocab_find(t, text, n);
+    return id == RGI_NO_PIECE ? RGI_NO_ORDER : t->pieces[id].order;
+}
+
+static inline bool rgi_may_begin_user(const rg_tokenizer *t, const unsigned char *text, size_t left)
+{
+    const unsigned pair = (unsigned)text[0] << 8 | (left > 1 ? text[1] : 0u);
+    return t->user_begins[pair >> 6] >> (pair & 63) & 1;
 }
 
 /* A character for the set of bridges: its bytes, packed. */
@@ -132,7 +155,7 @@ static inline uint32_t rgi_bridge_bit(const rg_tokenizer *t, uint32_t left, uint
     if (left < 128 && right < 128) return left << 7 | right;
     uint32_t h = left * 0x9e3779b1u ^ right * 0x85ebca6bu;
     h = (h ^ h >> 15) * 0x2c1b3c6du;
-    return 16384u + ((h ^ h >> 13) & t->bridge_mask);
+    return 16384u + ((h ^ h >> 13) & t->bit_mask);
 }
 
 static inline bool rgi_has_bridge(const rg_tokenizer *t, uint32_t left, uint32_t right)
@@ -141,7 +164,7 @@ static inline bool rgi_has_bridge(const rg_tokenizer *t, uint32_t left, uint32_t
     return t->bridges[bit >> 6] >> (bit & 63) & 1;
 }
 
-/* Builds slots, user, first_user and bridges from bytes and pieces. On RG_ERR_TOKENIZER *piece is the one at fault and *what says why. */
+/* Builds slots, user and bridges from bytes and pieces. On RG_ERR_TOKENIZER *piece is the one at fault and *what says why. */
 rg_status rgi_vocab_index(rg_tokenizer *t, uint32_t *piece, const char **what);
 
 #endif

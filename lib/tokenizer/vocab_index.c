@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What finds pieces: a hash table of texts, user-defined pieces in order, and the bridges between characters. */
+ * What finds pieces: tables of texts, user-defined pieces in order, and the bridges between characters. */
 #include "tokenizer/vocab.h"
 
 #include "base/checked.h"
@@ -9,6 +9,8 @@
 /* A table half full whose texts were not made to collide keeps every piece within about 70 places; a hostile vocabulary that
  * does better than chance against one seed does not against the others, which bounds the time of both building and finding. */
 enum { MAX_PROBES = 255, N_SEEDS = 4 };
+
+uint32_t rgi_vocab_find_long(const rg_tokenizer *t, const unsigned char *text, size_t n) { return rgi_probe(t, text, n, true); }
 
 typedef enum inserted { INSERTED, DUPLICATE, CROWDED } inserted;
 
@@ -23,11 +25,14 @@ static inserted insert(rg_tokenizer *t, uint32_t id)
     for (uint32_t i = 0; i <= MAX_PROBES; i++) {
         const uint32_t slot = t->slots[at];
         if (!slot) {
+            const uint32_t bit = rgi_filter_bit(t, hash);
+            t->filter[bit >> 6] |= (uint64_t)1 << (bit & 63);
             t->slots[at] = tag | (id + 1);
             if (i > t->max_probes) t->max_probes = i;
             return INSERTED;
         }
-        if (!((slot ^ tag) >> 24) && rgi_has_text(t, (slot & 0xffffffu) - 1, text, length, word)) return DUPLICATE;
+        const uint32_t other = (slot & 0xffffffu) - 1;
+        if (!((slot ^ tag) >> 24) && t->pieces[other].length == length && memcmp(rgi_piece_text(t, other), text, length) == 0) return DUPLICATE;
         if (++at == t->n_slots) at = 0;
     }
     return CROWDED;
@@ -35,11 +40,17 @@ static inserted insert(rg_tokenizer *t, uint32_t id)
 
 static rg_status build_slots(rg_tokenizer *t, uint32_t *piece, const char **what)
 {
+    uint32_t n_bits = 1u << 10;
+    while (n_bits < 8 * t->n_pieces) n_bits *= 2; /* n_pieces < 2^24 */
+    t->bit_mask = n_bits - 1;
     t->n_slots = 2 * t->n_pieces;
-    if (!(t->slots = rgi_alloc_array(&t->allocator, t->n_slots, sizeof *t->slots))) return RG_ERR_MEMORY;
+    t->filter = rgi_alloc(&t->allocator, n_bits / 8);
+    t->slots = rgi_alloc_array(&t->allocator, t->n_slots, sizeof *t->slots);
+    if (!t->filter || !t->slots) return RG_ERR_MEMORY;
     for (int attempt = 0; attempt < N_SEEDS; attempt++) {
         t->seed = 0x243f6a8885a308d3u * (uint64_t)(2 * attempt + 1);
         t->max_probes = 0;
+        memset(t->filter, 0, n_bits / 8);
         memset(t->slots, 0, t->n_slots * sizeof *t->slots);
         inserted result = INSERTED;
         for (*piece = 0; *piece < t->n_pieces; ++*piece)
@@ -81,27 +92,53 @@ static bool sort_by_text(const rg_tokenizer *t, uint32_t *ids, size_t n)
     return true;
 }
 
+static void build_ascii(rg_tokenizer *t)
+{
+    memset(t->ascii_orders, 0xff, sizeof t->ascii_orders); /* RGI_NO_ORDER */
+    for (uint32_t id = 0; id < t->n_pieces; id++) {
+        const unsigned char *text = rgi_piece_text(t, id);
+        if (t->pieces[id].length == 2 && (text[0] | text[1]) < 128) t->ascii_orders[text[0]][text[1]] = t->pieces[id].order;
+    }
+}
+
+static bool begins_with(const rg_tokenizer *t, uint32_t id, uint32_t beginning)
+{
+    const uint32_t n = t->pieces[beginning].length;
+    return n <= t->pieces[id].length && memcmp(rgi_piece_text(t, id), rgi_piece_text(t, beginning), n) == 0;
+}
+
+static void set_begins(rg_tokenizer *t, uint32_t id)
+{
+    const unsigned char *text = rgi_piece_text(t, id);
+    const unsigned pair = (unsigned)text[0] << 8;
+    if (t->pieces[id].length > 1) t->user_begins[(pair | text[1]) >> 6] |= (uint64_t)1 << (text[1] & 63);
+    else memset(&t->user_begins[pair >> 6], 0xff, 256 / 8); /* anything may follow it */
+}
+
 static rg_status build_user(rg_tokenizer *t)
 {
-    uint32_t n = 0;
-    for (uint32_t id = 0; id < t->n_pieces; id++) n += t->pieces[id].kind == RG_PIECE_USER_DEFINED;
-    if (!(t->user = rgi_alloc_array(&t->allocator, n, sizeof *t->user))) return RG_ERR_MEMORY;
-    n = 0;
-    for (uint32_t id = 0; id < t->n_pieces; id++) {
+    for (uint32_t id = 0; id < t->n_pieces; id++) t->n_user += t->pieces[id].kind == RG_PIECE_USER_DEFINED;
+    t->user = rgi_alloc_array(&t->allocator, t->n_user, sizeof *t->user);
+    t->user_parent = rgi_alloc_array(&t->allocator, t->n_user, sizeof *t->user_parent);
+    if (!t->user || !t->user_parent) return RG_ERR_MEMORY;
+    for (uint32_t id = 0, n = 0; id < t->n_pieces; id++) {
         if (t->pieces[id].kind != RG_PIECE_USER_DEFINED) continue;
         t->user[n++] = id;
-        t->first_user[rgi_piece_text(t, id)[0] + 1]++;
+        set_begins(t, id);
     }
-    for (int b = 0; b < 256; b++) t->first_user[b + 1] += t->first_user[b];
-    return sort_by_text(t, t->user, n) ? RG_OK : RG_ERR_MEMORY;
+    if (!sort_by_text(t, t->user, t->n_user)) return RG_ERR_MEMORY;
+    /* What a piece begins with stands before it, and so do, in between, only pieces that begin with it too. */
+    for (uint32_t i = 0; i < t->n_user; i++) {
+        uint32_t parent = i - 1; /* RGI_NO_PIECE for the first */
+        while (parent != RGI_NO_PIECE && !begins_with(t, t->user[i], t->user[parent])) parent = t->user_parent[parent];
+        t->user_parent[i] = parent;
+    }
+    return RG_OK;
 }
 
 static rg_status build_bridges(rg_tokenizer *t)
 {
-    uint32_t n_shared = 1u << 10;
-    while (n_shared < 8 * t->n_pieces) n_shared *= 2; /* n_pieces < 2^24 */
-    t->bridge_mask = n_shared - 1;
-    if (!(t->bridges = rgi_alloc_zeroed(&t->allocator, (16384u + n_shared) / 8))) return RG_ERR_MEMORY;
+    if (!(t->bridges = rgi_alloc_zeroed(&t->allocator, (16384u + t->bit_mask + 1) / 8))) return RG_ERR_MEMORY;
     for (uint32_t id = 0; id < t->n_pieces; id++) {
         if (t->pieces[id].order == RGI_NO_ORDER) continue;
         const unsigned char *text = rgi_piece_text(t, id), *end = text + t->pieces[id].length;
@@ -121,6 +158,7 @@ static rg_status build_bridges(rg_tokenizer *t)
 rg_status rgi_vocab_index(rg_tokenizer *t, uint32_t *piece, const char **what)
 {
     rg_status status = build_slots(t, piece, what);
+    if (status == RG_OK) build_ascii(t);
     if (status == RG_OK) status = build_user(t);
     if (status == RG_OK) status = build_bridges(t);
     return status;
