@@ -13,6 +13,7 @@ Exit 0: all passed; 1: some failed; 77: skipped, with the reason printed. The la
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -22,6 +23,9 @@ BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 LIBRARY = os.path.join(BUILD, "librecurrentgemma.so")
 GOLDEN = os.path.join(ROOT, "tests", "data", "golden")
 CC = os.environ.get("CC", "cc")
+
+# A program that was started in the background has Ctrl-C ignored, and then Python raises no KeyboardInterrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _tests = []
 

@@ -3,14 +3,15 @@
 # Runs test programs and scripts one after the other. Each ends with a line "N passed, N failed"; exit 77 means skipped. The last
 # line sums them up; a skip is named, and counted apart.
 passed=0 failed=0 skipped=0
+limit=${TEST_SECONDS:-600} # a test that hangs is a test that failed
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
 for test in "$@"; do
     case $test in
-    *.sh) sh "$test" >"$log" 2>&1 ;;
-    *.py) "${PYTHON:-/usr/bin/python3}" "$test" >"$log" 2>&1 ;;
-    /*) "$test" >"$log" 2>&1 ;;
-    *) "./$test" >"$log" 2>&1 ;;
+    *.sh) timeout "$limit" sh "$test" >"$log" 2>&1 ;;
+    *.py) timeout "$limit" "${PYTHON:-/usr/bin/python3}" "$test" >"$log" 2>&1 ;;
+    /*) timeout "$limit" "$test" >"$log" 2>&1 ;;
+    *) timeout "$limit" "./$test" >"$log" 2>&1 ;;
     esac
     code=$?
     line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -n 1)

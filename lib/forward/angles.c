@@ -4,7 +4,7 @@
  * All in double and by +, -, *, / alone, so that bits do not depend on the C library. */
 #include "forward/angles.h"
 
-#include "backend/reference/math_ref.h"
+#include "base/portable_math.h"
 
 /* pi/2 in pieces of at most 20 bits, so that n * piece is exact for n < 2^33; together more than 120 bits. */
 static const double half_pi[] = { 0x1.921fap+0, 0x1.54442p-20, 0x1.a308cp-41, 0x1.31318p-61, 0x1.8a2ep-81, 0x1.b839ap-104 };
@@ -56,9 +56,9 @@ static void sine_and_cosine(double x, double *s, double *c)
 
 void rgi_rotation_angles(float *cosines, float *sines, uint64_t position, double theta, uint32_t rotary_dim)
 {
-    const double log_theta = rgi_log_ref(theta);
+    const double log_theta = rgi_ln(theta);
     for (uint32_t i = 0; i < rotary_dim / 2; i++) {
-        const double frequency = rgi_exp_ref(-log_theta * (2.0 * i / rotary_dim));
+        const double frequency = rgi_exp(-log_theta * (2.0 * i / rotary_dim));
         double s, c;
         sine_and_cosine((double)position * frequency, &s, &c);
         cosines[i] = (float)c;

@@ -3,12 +3,6 @@
 #include "base/error.h"
 #include "forward/chunk.h"
 
-#define TRY(call)                                   \
-    do {                                            \
-        const rg_status try_status = (call);        \
-        if (try_status != RG_OK) return try_status; \
-    } while (0)
-
 static rg_status normalise(rgi_chunk *chunk, uint32_t layer, rgi_role role)
 {
     const rg_norm_args args = { sizeof args, &chunk->y, &chunk->x, &chunk->model->weights.layers[layer].tensors[role], chunk->model->config.norm_epsilon };
@@ -42,16 +36,16 @@ static rg_status check_finite(const rgi_chunk *chunk, uint32_t layer)
 
 rg_status rgi_forward_block(rgi_chunk *chunk, uint32_t layer)
 {
-    TRY(normalise(chunk, layer, RGI_TEMPORAL_NORM));
+    RGI_TRY(normalise(chunk, layer, RGI_TEMPORAL_NORM));
     if (chunk->model->config.layer_kinds[layer] == RGI_LAYER_RECURRENT)
-        TRY(rgi_forward_recurrent(chunk, layer));
+        RGI_TRY(rgi_forward_recurrent(chunk, layer));
     else
-        TRY(rgi_forward_attention(chunk, layer));
-    TRY(rgi_chunk_tap(chunk, "temporal", (int)layer, &chunk->y));
-    TRY(add_to_residual(chunk));
-    TRY(normalise(chunk, layer, RGI_CHANNEL_NORM));
-    TRY(rgi_forward_mlp(chunk, layer));
-    TRY(add_to_residual(chunk));
-    TRY(rgi_chunk_tap(chunk, "out", (int)layer, &chunk->x));
+        RGI_TRY(rgi_forward_attention(chunk, layer));
+    RGI_TRY(rgi_chunk_tap(chunk, "temporal", (int)layer, &chunk->y));
+    RGI_TRY(add_to_residual(chunk));
+    RGI_TRY(normalise(chunk, layer, RGI_CHANNEL_NORM));
+    RGI_TRY(rgi_forward_mlp(chunk, layer));
+    RGI_TRY(add_to_residual(chunk));
+    RGI_TRY(rgi_chunk_tap(chunk, "out", (int)layer, &chunk->x));
     return check_finite(chunk, layer);
 }

@@ -6,6 +6,13 @@
 #include "base/fpenv.h"
 #include "forward/forward.h"
 
+/* Leaves the function with what went wrong. */
+#define RGI_TRY(call)                               \
+    do {                                            \
+        const rg_status try_status = (call);        \
+        if (try_status != RG_OK) return try_status; \
+    } while (0)
+
 /* One work item's share of a chunk. */
 typedef struct rgi_share {
     size_t item;        /* index in the call's items */

@@ -2,19 +2,13 @@
  * The end of the forward pass: final norm, un-embedding, soft cap, and what the host wanted of it. */
 #include <string.h>
 
-#include "backend/reference/math_ref.h"
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/portable_math.h"
 #include "forward/chunk.h"
 
 #define LOGITS_BLOCK_BYTES (32u << 20) /* scratch for rows whose logits are not kept as they come */
-
-#define TRY(call)                                   \
-    do {                                            \
-        const rg_status try_status = (call);        \
-        if (try_status != RG_OK) return try_status; \
-    } while (0)
 
 /* Rows of `from` in the order of ids; also how one row is copied inside the backend. */
 static rg_status gather(rgi_chunk *chunk, const rg_tensor *to, const rg_tensor *from, const rg_token *rows)
@@ -36,7 +30,7 @@ rg_status rgi_head_logits(rg_model *model, const rg_tensor *logits, const rg_ten
         .weights = model->bound,
         .weight_index = model->weights.head_index,
     };
-    TRY(rgi_matmul(backend, &args));
+    RGI_TRY(rgi_matmul(backend, &args));
     if (backend->has_host_memory) {
         const float *values = RG_TENSOR_DATA(logits);
         const size_t n = (size_t)(logits->shape[0] * logits->shape[1]);
@@ -57,8 +51,8 @@ static float log_probability(const float *logits, size_t n, rg_token token)
 {
     double largest = (double)logits[0], sum = 0;
     for (size_t i = 1; i < n; i++) largest = (double)logits[i] > largest ? (double)logits[i] : largest;
-    for (size_t i = 0; i < n; i++) sum += rgi_exp_ref((double)logits[i] - largest);
-    return (float)((double)logits[token] - largest - rgi_log_ref(sum));
+    for (size_t i = 0; i < n; i++) sum += rgi_exp((double)logits[i] - largest);
+    return (float)((double)logits[token] - largest - rgi_ln(sum));
 }
 
 /* Whether the host wants something of the logits that follow a token. */
@@ -141,26 +135,26 @@ static rg_status keep_hidden(rgi_chunk *chunk)
         float *to = work->hidden_wanted == RG_WANT_ALL ? work->hidden + token * width : NULL;
         if (work->hidden_wanted == RG_WANT_LAST && token + 1 == work->n_tokens) to = work->hidden;
         const rg_tensor row = output_rows(chunk, o, 1);
-        if (to) TRY(rgi_buffer_read(chunk->backend, row.buffer, row.offset_bytes, to, width * sizeof *to));
+        if (to) RGI_TRY(rgi_buffer_read(chunk->backend, row.buffer, row.offset_bytes, to, width * sizeof *to));
         if (!chunk->output_list[o].is_last_of_chunk) continue;
         const rg_token first = 0;
         const rg_tensor kept = rgi_tensor(work->state->next_part->buffer, model->hidden_offset, RG_TYPE_F32, 1, width, 0);
-        TRY(gather(chunk, &kept, &row, &first));
+        RGI_TRY(gather(chunk, &kept, &row, &first));
     }
     return RG_OK;
 }
 
 rg_status rgi_forward_head(rgi_chunk *chunk)
 {
-    TRY(gather(chunk, &chunk->outputs, &chunk->x, chunk->output_rows));
+    RGI_TRY(gather(chunk, &chunk->outputs, &chunk->x, chunk->output_rows));
     const rg_norm_args norm = { sizeof norm, &chunk->outputs, &chunk->outputs, &chunk->model->weights.final_norm, chunk->model->config.norm_epsilon };
-    TRY(rgi_rms_norm(chunk->backend, &norm));
+    RGI_TRY(rgi_rms_norm(chunk->backend, &norm));
     if (rgi_chunk_has_tap(chunk)) {
         const rg_norm_args all = { sizeof all, &chunk->y, &chunk->x, &chunk->model->weights.final_norm, chunk->model->config.norm_epsilon };
-        TRY(rgi_rms_norm(chunk->backend, &all));
-        TRY(rgi_chunk_tap(chunk, "final_norm", -1, &chunk->y));
+        RGI_TRY(rgi_rms_norm(chunk->backend, &all));
+        RGI_TRY(rgi_chunk_tap(chunk, "final_norm", -1, &chunk->y));
     }
-    TRY(rgi_backend_sync(chunk->backend));
-    TRY(keep_hidden(chunk));
+    RGI_TRY(rgi_backend_sync(chunk->backend));
+    RGI_TRY(keep_hidden(chunk));
     return make_logits(chunk);
 }

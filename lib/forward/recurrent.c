@@ -3,12 +3,6 @@
  * Griffin, arXiv 2402.19427, section 2.3 and 2.4. */
 #include "forward/chunk.h"
 
-#define TRY(call)                                   \
-    do {                                            \
-        const rg_status try_status = (call);        \
-        if (try_status != RG_OK) return try_status; \
-    } while (0)
-
 static rg_status convolve(rgi_chunk *chunk, uint32_t layer, const rg_tensor *y, const rg_tensor *x)
 {
     const rgi_layer_weights *w = &chunk->model->weights.layers[layer];
@@ -56,8 +50,8 @@ static rg_status scan(rgi_chunk *chunk, uint32_t layer, const rg_tensor *y, cons
     args.tap_gate_a = &taps[1];
     args.tap_a = &taps[2];
     args.tap_u = &taps[3];
-    TRY(rgi_rglru_scan(chunk->backend, &args));
-    for (size_t i = 0; i < 4; i++) TRY(rgi_chunk_tap(chunk, names[i], (int)layer, &taps[i]));
+    RGI_TRY(rgi_rglru_scan(chunk->backend, &args));
+    for (size_t i = 0; i < 4; i++) RGI_TRY(rgi_chunk_tap(chunk, names[i], (int)layer, &taps[i]));
     return rgi_chunk_tap(chunk, "h", (int)layer, y);
 }
 
@@ -68,21 +62,21 @@ rg_status rgi_forward_recurrent(rgi_chunk *chunk, uint32_t layer)
     const rg_tensor linear_x = rgi_chunk_work(chunk, &at, width), linear_y = rgi_chunk_work(chunk, &at, width), conv = rgi_chunk_work(chunk, &at, width);
     const rg_tensor gate_x = rgi_chunk_work(chunk, &at, width), gate_a = rgi_chunk_work(chunk, &at, width);
 
-    TRY(rgi_chunk_linear(chunk, layer, RGI_LINEAR_Y, RGI_LINEAR_Y_BIAS, &linear_y, &chunk->y));
+    RGI_TRY(rgi_chunk_linear(chunk, layer, RGI_LINEAR_Y, RGI_LINEAR_Y_BIAS, &linear_y, &chunk->y));
     const rg_elementwise_args gelu = { sizeof gelu, RG_GELU, &linear_y, &linear_y, NULL, 0 };
-    TRY(rgi_elementwise(chunk->backend, &gelu));
-    TRY(rgi_chunk_tap(chunk, "gelu_y", (int)layer, &linear_y));
+    RGI_TRY(rgi_elementwise(chunk->backend, &gelu));
+    RGI_TRY(rgi_chunk_tap(chunk, "gelu_y", (int)layer, &linear_y));
 
-    TRY(rgi_chunk_linear(chunk, layer, RGI_LINEAR_X, RGI_LINEAR_X_BIAS, &linear_x, &chunk->y));
-    TRY(rgi_chunk_tap(chunk, "linear_x", (int)layer, &linear_x));
-    TRY(convolve(chunk, layer, &conv, &linear_x));
-    TRY(rgi_chunk_tap(chunk, "conv", (int)layer, &conv));
+    RGI_TRY(rgi_chunk_linear(chunk, layer, RGI_LINEAR_X, RGI_LINEAR_X_BIAS, &linear_x, &chunk->y));
+    RGI_TRY(rgi_chunk_tap(chunk, "linear_x", (int)layer, &linear_x));
+    RGI_TRY(convolve(chunk, layer, &conv, &linear_x));
+    RGI_TRY(rgi_chunk_tap(chunk, "conv", (int)layer, &conv));
 
-    TRY(gate(chunk, layer, RGI_INPUT_GATE, RGI_INPUT_GATE_BIAS, &gate_x, &conv));
-    TRY(gate(chunk, layer, RGI_RECURRENT_GATE, RGI_RECURRENT_GATE_BIAS, &gate_a, &conv));
-    TRY(scan(chunk, layer, &conv, &conv, &gate_x, &gate_a, at));
+    RGI_TRY(gate(chunk, layer, RGI_INPUT_GATE, RGI_INPUT_GATE_BIAS, &gate_x, &conv));
+    RGI_TRY(gate(chunk, layer, RGI_RECURRENT_GATE, RGI_RECURRENT_GATE_BIAS, &gate_a, &conv));
+    RGI_TRY(scan(chunk, layer, &conv, &conv, &gate_x, &gate_a, at));
 
     const rg_elementwise_args gated = { sizeof gated, RG_MULTIPLY, &conv, &conv, &linear_y, 0 };
-    TRY(rgi_elementwise(chunk->backend, &gated));
+    RGI_TRY(rgi_elementwise(chunk->backend, &gated));
     return rgi_chunk_linear(chunk, layer, RGI_LINEAR_OUT, RGI_LINEAR_OUT_BIAS, &chunk->y, &conv);
 }

@@ -3,7 +3,7 @@
 #include "sampler/candidates.h"
 
 #include "base/float16.h"
-#include "sampler/portable_math.h"
+#include "base/portable_math.h"
 #include "sampler/random.h"
 
 /* Digits of an order key, from the top. */

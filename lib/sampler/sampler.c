@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "sampler/candidates.h"
-#include "sampler/portable_math.h"
+#include "base/portable_math.h"
 
 rg_status rgi_sampler_new(rg_sampler **sampler, size_t vocab_size, const rg_allocator *allocator)
 {

@@ -33,16 +33,16 @@ for file in $sources; do
         *" $target "*) ;;
         *) echo "$file: $room may not include \"$name\"" >>"$folder/arrows" ;;
         esac
-        # backend/backend.h is the room's door. math_ref.h is shared: the one home of portable exp, log and their kin.
+        # backend/backend.h is the room's door.
         case $target:$room:$name in
-        backend:backend:* | backend:*:backend/backend.h | backend:*:backend/reference/math_ref.h) ;;
+        backend:backend:* | backend:*:backend/backend.h) ;;
         backend:*) echo "$file: \"$name\" is inside of backend; its door is backend/backend.h" >>"$folder/inside" ;;
         esac
     done <"$folder/quoted"
 done
 check_empty "every folder of lib/ is a room with known arrows" "$folder/rooms"
 check_empty "lib/ has no arrow but the allowed ones" "$folder/arrows"
-check_empty "nobody reaches into backend/ but for its door and the portable functions" "$folder/inside"
+check_empty "nobody reaches into backend/ but for its door" "$folder/inside"
 
 # The program, the examples and the bindings are hosts like any other: the public headers, their own files, the system's.
 outside=$(find src examples bindings -name '*.c' -o -name '*.h' -o -name '*.cpp' -o -name '*.hpp' 2>/dev/null | sort)

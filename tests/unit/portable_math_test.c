@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * exp and log against long double. */
-#include "sampler/portable_math.h"
+#include "base/portable_math.h"
 
 #include <float.h>
 

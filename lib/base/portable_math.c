@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The table of exp, and log. */
-#include "sampler/portable_math.h"
+#include "base/portable_math.h"
 
 const double rgi_exp_table[32] = {
     0x1.0000000000000p+0, 0x1.059b0d3158574p+0, 0x1.0b5586cf9890fp+0, 0x1.11301d0125b51p+0,
