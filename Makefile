@@ -104,9 +104,9 @@ $(BUILD)/src/%.o: DEFINES += -DRG_WITH_EDIT=$(WITH_EDIT)
 $(EXAMPLE): $(BUILD)/%: $(BUILD)/%.o $(SHARED) | $(BUILD)/librecurrentgemma.so
 	$(CC) $(LDFLAGS) $(LINK) $< -L$(BUILD) -lrecurrentgemma -Wl,-rpath,'$$ORIGIN/..' -lm -o $@
 
-$(PLUGIN): examples/custom_backend.c
+$(PLUGIN): examples/custom_backend.c $(wildcard include/recurrentgemma/*.h)
 	@mkdir -p $(@D)
-	$(CC) -Iinclude $(CPPFLAGS) $(CFLAGS) $(STRICT) -shared $< -o $@
+	$(CC) -Iinclude $(CPPFLAGS) $(CFLAGS) $(STRICT) $(LDFLAGS) -shared $< -o $@
 
 $(TEST) $(LARGE): $(BUILD)/%: $(BUILD)/%.o $(STATIC)
 	@mkdir -p $(@D)
