@@ -82,9 +82,9 @@ class Tokenizer:
         """The ids of bytes, as an array; with room given, only their number and the time it took."""
         ids = room if room is not None else (ctypes.c_int32 * (3 * len(text) + 1))()
         n = ctypes.c_size_t(len(ids))
-        start = time.perf_counter()
+        start = time.thread_time()
         status = self.lib.rg_tokenizer_encode(self.handle, text, len(text), flags, ids, ctypes.byref(n), None)
-        seconds = time.perf_counter() - start
+        seconds = time.thread_time() - start
         if status:
             raise RuntimeError("rg_tokenizer_encode: %d" % status)
         if room is not None:
@@ -382,36 +382,37 @@ def compare_decoding(tokenizer, oracle, rng, name, n):
     check("%s: decoding of random ids" % name, bad == 0, "%d of %d differ" % (bad, n))
 
 
-def fastest(run, times=5):
-    return min(run() for _ in range(times))
+def fastest(*runs):
+    """The least time of each, taken by turns, so that other work on the machine hits all alike. Processor time of this thread."""
+    rounds = [[run() for run in runs] for _ in range(7)]
+    return [min(times) for times in zip(*rounds)]
 
 
 def measure(lib, tokenizer, oracle, name, path, prose):
     def open_ours():
-        start = time.perf_counter()
+        start = time.thread_time()
         Tokenizer(lib, path).close()
-        return time.perf_counter() - start
+        return time.thread_time() - start
 
     def open_theirs():
-        start = time.perf_counter()
+        start = time.thread_time()
         sentencepiece.SentencePieceProcessor(model_file=path)
-        return time.perf_counter() - start
+        return time.thread_time() - start
 
     def encode_theirs(texts):
-        start = time.perf_counter()
+        start = time.thread_time()
         for text in texts:
             oracle.encode(text)
-        return time.perf_counter() - start
+        return time.thread_time() - start
 
     room = (ctypes.c_int32 * (1 << 22))()
     parts = [prose[i:i + 4096] for i in range(0, len(prose), 4096)]
     word = bytes(b for b in prose if 97 <= b <= 122)
     word = (word * (1 + (1 << 20) // max(1, len(word))))[:1 << 20]
-    ours = len(prose) / fastest(lambda: sum(tokenizer.encode(part, 0, room)[1] for part in parts)) / 1e6
-    theirs = len(prose) / fastest(lambda: encode_theirs(parts), 3) / 1e6
-    our_word = len(word) / fastest(lambda: tokenizer.encode(word, 0, room)[1]) / 1e6
-    their_word = len(word) / fastest(lambda: encode_theirs([word]), 2) / 1e6
-    opening = fastest(open_ours), fastest(open_theirs)
+    times = fastest(lambda: sum(tokenizer.encode(part, 0, room)[1] for part in parts), lambda: tokenizer.encode(word, 0, room)[1],
+                    lambda: encode_theirs(parts), lambda: encode_theirs([word]))
+    ours, our_word, theirs, their_word = (len(text) / seconds / 1e6 for text, seconds in zip((prose, word, prose, word), times))
+    opening = fastest(open_ours, open_theirs)
     print("TABLE %s: prose %.1f MB/s, SentencePiece %.1f (%.1f times as fast); 1 MB without a space %.1f MB/s, SentencePiece %.1f "
           "(%.1f times prose's time per byte); opened in %.4f s, SentencePiece %.4f" %
           (name, ours, theirs, ours / theirs, our_word, their_word, ours / our_word, opening[0], opening[1]))

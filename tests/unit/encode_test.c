@@ -184,6 +184,41 @@ TEST(user_defined_pieces_match_longest_first_and_are_never_merged)
     rg_tokenizer_close(t);
 }
 
+TEST(user_defined_pieces_match_as_looked_for_one_by_one)
+{
+    uint64_t seed = 21;
+    for (int vocabulary = 0; vocabulary < 50; vocabulary++) {
+        static char texts[64][16];
+        char text[400];
+        size_t n = 0, lengths[64], n_expected = 0;
+        buffer b = { 0 };
+        put_basic_pieces(&b);
+        for (int tries = 0; tries < 64; tries++) {
+            const size_t length = 1 + next_random(&seed) % (vocabulary % 2 ? 6 : 15);
+            for (size_t i = 0; i < length; i++) texts[n][i] = next_random(&seed) % 4 ? 'a' : 'b';
+            size_t known = 0;
+            while (known < n && !(lengths[known] == length && memcmp(texts[known], texts[n], length) == 0)) known++;
+            if (known < n) continue;
+            lengths[n] = length;
+            put_piece(&b, texts[n++], length, 0, RG_PIECE_USER_DEFINED);
+        }
+        put_specs(&b);
+        rg_tokenizer *t = NULL;
+        REQUIRE(open_buffer(&t, &b, NULL, NULL, NULL) == RG_OK);
+        clear_buffer(&b);
+        for (size_t i = 0; i < sizeof text; i++) text[i] = next_random(&seed) % 4 ? 'a' : 'b';
+        for (size_t at = 0; at < sizeof text;) {
+            size_t best = n;
+            for (size_t k = 0; k < n; k++)
+                if (lengths[k] <= sizeof text - at && memcmp(texts[k], text + at, lengths[k]) == 0 && (best == n || lengths[k] > lengths[best])) best = k;
+            others[n_expected++] = best < n ? (rg_token)(FIRST_PIECE + best) : 4 + text[at];
+            at += best < n ? lengths[best] : 1;
+        }
+        CHECK(same_ids(ids, encode(t, text, sizeof text, 0, ids), others, n_expected));
+        rg_tokenizer_close(t);
+    }
+}
+
 TEST(unused_pieces_are_taken_apart_again)
 {
     static const char *const texts[] = { "a", "b", "ab", "abb", "c", "abbc" };
@@ -339,6 +374,32 @@ TEST(a_megabyte_without_a_space_takes_time_in_proportion)
     rg_tokenizer_close(t);
 }
 
+/* Pieces a..aB of every length share long beginnings with the text, and none matches. */
+TEST(user_defined_pieces_made_to_mislead_cost_little)
+{
+    enum { LONGEST = 1000, LENGTH = 100000 };
+    static char text[LENGTH];
+    static rg_token room[LENGTH];
+    buffer b = { 0 };
+    put_basic_pieces(&b);
+    for (size_t n = 1; n <= LONGEST; n++) {
+        memset(text, 'a', n);
+        text[n] = 'B';
+        put_piece(&b, text, n + 1, 0, RG_PIECE_USER_DEFINED);
+    }
+    put_specs(&b);
+    rg_tokenizer *t = NULL;
+    REQUIRE(open_buffer(&t, &b, NULL, NULL, NULL) == RG_OK);
+    clear_buffer(&b);
+    memset(text, 'a', sizeof text);
+    size_t n = LENGTH;
+    const double start = seconds();
+    CHECK_EQUAL(rg_tokenizer_encode(t, text, sizeof text, 0, room, &n, NULL), RG_OK);
+    CHECK(seconds() - start < 3); /* a step for each byte and length would take longer */
+    CHECK(n == LENGTH && room[0] == 4 + 'a');
+    rg_tokenizer_close(t);
+}
+
 int main(void)
 {
     RUN(all_golden_texts_give_the_ids_of_sentencepiece);
@@ -349,6 +410,7 @@ int main(void)
     RUN(plain_text_never_becomes_a_special_piece_and_decodes_to_itself);
     RUN(the_leftmost_of_equal_pairs_goes_first);
     RUN(user_defined_pieces_match_longest_first_and_are_never_merged);
+    RUN(user_defined_pieces_match_as_looked_for_one_by_one);
     RUN(unused_pieces_are_taken_apart_again);
     RUN(a_space_without_a_piece_becomes_the_bytes_of_its_sign);
     RUN(text_longer_than_the_limit_is_refused);
@@ -356,5 +418,6 @@ int main(void)
     RUN(every_allocation_may_fail);
     RUN(well_formed_words_need_no_memory);
     RUN(a_megabyte_without_a_space_takes_time_in_proportion);
+    RUN(user_defined_pieces_made_to_mislead_cost_little);
     return test_end();
 }
