@@ -120,16 +120,16 @@ void rgi_backend_release(rgi_backend *backend)
 rg_status rgi_backend_begin(rgi_backend *backend)
 {
     if (getpid() != backend->process) return RG_ERR_FORKED;
-    if (atomic_load_explicit(&backend->is_owned, memory_order_acquire) && pthread_equal(backend->owner, pthread_self())) return RG_ERR_BUSY;
+    const uintptr_t self = (uintptr_t)pthread_self();
+    if (atomic_load(&backend->owner) == self) return RG_ERR_BUSY;
     pthread_mutex_lock(&backend->turn);
-    backend->owner = pthread_self();
-    atomic_store_explicit(&backend->is_owned, true, memory_order_release);
+    atomic_store(&backend->owner, self);
     return RG_OK;
 }
 
 void rgi_backend_end(rgi_backend *backend)
 {
-    atomic_store_explicit(&backend->is_owned, false, memory_order_release);
+    atomic_store(&backend->owner, 0);
     pthread_mutex_unlock(&backend->turn);
 }
 

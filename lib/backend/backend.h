@@ -29,8 +29,7 @@ typedef struct rgi_backend {
     rgi_parallel parallel;
     rg_backend_options options; /* what ops->open was given; must stay */
     pthread_mutex_t turn;       /* held while kernels run: calls take turns at the workers */
-    pthread_t owner;
-    atomic_bool is_owned;
+    _Atomic(uintptr_t) owner;   /* the thread that holds the turn, 0: none */
     pid_t process;
     bool has_host_memory;
 } rgi_backend;

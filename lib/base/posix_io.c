@@ -24,15 +24,31 @@ static rg_status failed(int *system_error)
     return errno == ENOENT || errno == ENOTDIR ? RG_ERR_NOT_FOUND : RG_ERR_IO;
 }
 
+/* Folders, pipes and devices are no files of a model. */
+static rg_status check_regular(int descriptor, int *system_error)
+{
+    struct stat facts;
+    if (fstat(descriptor, &facts) != 0) return failed(system_error);
+    if (S_ISREG(facts.st_mode)) return RG_OK;
+    if (system_error) *system_error = S_ISDIR(facts.st_mode) ? EISDIR : EINVAL;
+    return RG_ERR_IO;
+}
+
 static rg_status posix_open(void *user, void **file, const char *path, int mode, int *system_error)
 {
     (void)user;
     *file = NULL;
-    const int flags = mode == RG_IO_CREATE ? O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC : O_RDONLY | O_CLOEXEC;
+    /* Not to wait for a writer, where the name is a pipe's. */
+    const int flags = mode == RG_IO_CREATE ? O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC : O_RDONLY | O_NONBLOCK | O_CLOEXEC;
     int descriptor;
     do descriptor = open(path, flags, 0600);
     while (descriptor < 0 && errno == EINTR);
     if (descriptor < 0) return failed(system_error);
+    const rg_status status = check_regular(descriptor, system_error);
+    if (status != RG_OK) {
+        close(descriptor);
+        return status;
+    }
     posix_file *opened = rgi_alloc_zeroed(&rgi_system_allocator, sizeof *opened);
     if (!opened) {
         close(descriptor);
@@ -57,10 +73,6 @@ static rg_status posix_size(void *user, void *file, uint64_t *bytes, int *system
     (void)user;
     struct stat facts;
     if (fstat(((posix_file *)file)->descriptor, &facts) != 0) return failed(system_error);
-    if (!S_ISREG(facts.st_mode)) {
-        if (system_error) *system_error = S_ISDIR(facts.st_mode) ? EISDIR : EINVAL;
-        return RG_ERR_IO;
-    }
     *bytes = (uint64_t)facts.st_size;
     return RG_OK;
 }
