@@ -86,7 +86,6 @@ static void add(planner *p, const rgi_tensor_spec *spec, rgi_weight_slot slot)
         if (!rgi_mul_u64(slot.n_elements, spec->shape[i], &slot.n_elements)) p->status = rgi_fail_plain(p->error, RG_ERR_LIMIT);
     }
     p->plan->n_matrices += slot.is_matrix;
-    p->plan->has_head = slot.kind == RGI_SLOT_HEAD;
     p->plan->slots[p->plan->n_slots++] = slot;
 }
 

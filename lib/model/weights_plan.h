@@ -25,7 +25,6 @@ typedef struct rgi_weight_slot {
 typedef struct rgi_weights_plan {
     rgi_weight_slot *slots; /* in the order of the layers: embedding, final norm, layer 0, ..., and the head if one is stored */
     size_t n_slots, n_matrices;
-    bool has_head;
 } rgi_weights_plan;
 
 /* Completes config->num_gate_blocks. Errors: RG_ERR_MISSING_TENSOR lists the first names; RG_ERR_FORMAT a shape or type; RG_ERR_MEMORY. */

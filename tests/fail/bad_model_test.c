@@ -134,6 +134,13 @@ TEST(gates_must_be_square_blocks_of_one_number)
     tiny_find(&m, gate)->shape[0] = 2;
     expect(RG_ERR_FORMAT, "input_gate_weight\" is not made of square blocks, as many as fit lru_width, 12");
     tiny_init(&m);
+    tiny_find(&m, gate)->shape[2] = 5;
+    expect(RG_ERR_FORMAT, "is not made of square blocks");
+    tiny_init(&m);
+    tiny_find(&m, gate)->shape[0] = 2;
+    tiny_find(&m, gate)->shape[1] = 6;
+    expect(RG_ERR_FORMAT, "is not made of square blocks");
+    tiny_init(&m);
     tiny_find(&m, gate)->rank = 2;
     expect(RG_ERR_FORMAT, "is not made of square blocks");
     tiny_init(&m);

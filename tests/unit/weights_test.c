@@ -193,6 +193,46 @@ TEST(types_may_be_mixed)
     tiny_free(&m);
 }
 
+TEST(attention_may_have_biases)
+{
+    static const char *const names[] = { "model.layers.1.temporal_block.q_proj.bias", "model.layers.1.temporal_block.k_proj.bias", "model.layers.1.temporal_block.v_proj.bias" };
+    loaded l;
+    tiny_init(&m);
+    for (int i = 0; i < 3; i++) tiny_add(&m, names[i], 1, i ? 4 : 8, 0, 0);
+    set_types("BF16");
+    tiny_configure(&m, "\"lru_width\"", "\"attention_bias\": true, \"lru_width\"");
+    tiny_write(&m, &fake, 1);
+    CHECK_EQUAL(load(&l, false), RG_OK);
+    check_tensor(&l.weights.layers[1].tensors[RGI_Q_BIAS], names[0], RG_TYPE_F32, 1, 8, 0, 0);
+    check_tensor(&l.weights.layers[1].tensors[RGI_K_BIAS], names[1], RG_TYPE_F32, 1, 4, 0, 0);
+    check_tensor(&l.weights.layers[1].tensors[RGI_V_BIAS], names[2], RG_TYPE_F32, 1, 4, 0, 0);
+    CHECK_EQUAL(l.weights.n_matrices, 16);
+    clear(&l);
+    tiny_free(&m);
+}
+
+TEST(what_is_surplus_may_stand_first_or_last)
+{
+    for (int is_last = 0; is_last < 2; is_last++) {
+        loaded l;
+        tiny_init(&m);
+        tiny_add(&m, "unused", 1, 3, 0, 0);
+        if (!is_last) {
+            const tiny_tensor first = m.tensors[0];
+            m.tensors[0] = m.tensors[m.n_tensors - 1];
+            m.tensors[m.n_tensors - 1] = first;
+        }
+        tiny_find(&m, "model.embed_tokens.weight")->shape[0] = 13;
+        tiny_write(&m, &fake, 1);
+        fake_reset(&fake);
+        CHECK_EQUAL(load(&l, false), RG_OK);
+        check_layers(&l.weights, RG_TYPE_F32);
+        CHECK(l.weights.n_surplus_tensors == 1 && l.weights.n_surplus_rows == 1 && fake.n_log == 2 && strstr(fake.log[0], "such as unused"));
+        clear(&l);
+        tiny_free(&m);
+    }
+}
+
 TEST(tensors_in_use_are_described_in_the_order_of_the_file)
 {
     loaded l;
@@ -506,10 +546,48 @@ TEST(the_search_for_nonfinite_numbers_knows_every_pattern)
         words[at] = bits << 16 | (bits & 1 ? 0xffff : 0);
         if (rgi_first_nonfinite(words, N, RG_TYPE_F32) != (isfinite(rgi_float_from_bits(words[at])) ? (size_t)N : at)) CHECK(false);
     }
+    memset(words, 0x11, sizeof words);
+    memset(halves, 0x11, sizeof halves);
+    for (size_t at = 0; at < N; at++) {
+        words[at] = 0x7f800000;
+        halves[at] = 0x7f80;
+        if (rgi_first_nonfinite(words, N, RG_TYPE_F32) != at || rgi_first_nonfinite(halves, N, RG_TYPE_BF16) != at) CHECK(false);
+        halves[at] = 0x7c00;
+        if (rgi_first_nonfinite(halves, N, RG_TYPE_F16) != at) CHECK(false);
+        words[at] = halves[at] = 0;
+    }
     CHECK_EQUAL(rgi_first_nonfinite(words, 0, RG_TYPE_F32), 0);
     words[300] = words[500] = 0x7f800000;
     CHECK_EQUAL(rgi_first_nonfinite(words, 300, RG_TYPE_F32), 300);
     CHECK_EQUAL(rgi_first_nonfinite(words, N, RG_TYPE_F32), 300);
+}
+
+TEST(tensors_of_several_pieces_are_widened_whole)
+{
+    enum { N = 1300001 };
+    uint16_t *halves = malloc(N * sizeof *halves);
+    float *wide = malloc(N * sizeof *wide);
+    for (size_t i = 0; i < N; i++) halves[i] = (uint16_t)(i * 40503u & 0xbfffu); /* finite in both types */
+    const rgi_host host = fake_host_of(&fake);
+    char path[] = "f";
+    fake_file file = { path, halves, N * sizeof *halves, N * sizeof *halves };
+    const rgi_stored_file stored = { path, &file, file.n };
+    for (int type = RG_TYPE_F16; type <= RG_TYPE_BF16; type++) {
+        rgi_weights_reader reader;
+        const rgi_stored_tensor tensor = { .name = "t", .type = type, .rank = 1, .shape = { N }, .bytes = file.n };
+        size_t wrong = 0;
+        fake_reset(&fake);
+        REQUIRE(rgi_weights_reader_init(&reader, &host, &stored, &error));
+        reader.total = file.n;
+        CHECK_EQUAL(rgi_weights_read_widened(&reader, &tensor, N, wide), RG_OK);
+        for (size_t i = 0; i < N; i++) wrong += wide[i] != (type == RG_TYPE_BF16 ? rgi_from_bf16(halves[i]) : rgi_from_f16(halves[i]));
+        CHECK_EQUAL(wrong, 0);
+        CHECK(reader.done == file.n && fake.progress_calls == 3);
+        rgi_weights_reader_clear(&reader);
+    }
+    fake_reset(&fake);
+    free(halves);
+    free(wide);
 }
 
 TEST(failing_memory_and_files_leave_nothing_behind)
@@ -528,7 +606,7 @@ TEST(failing_memory_and_files_leave_nothing_behind)
                 const rg_status status = load(&l, is_mapped);
                 tiny_free(&m);
                 if (status == RG_OK) {
-                    CHECK(nth > 30);
+                    CHECK(nth > 30 && nth > (is_memory ? fake.allocations : fake.io_calls)); /* no fault was overlooked */
                     clear(&l);
                     break;
                 }
@@ -584,6 +662,8 @@ int main(void)
 {
     RUN(every_value_arrives_in_its_type_and_place);
     RUN(types_may_be_mixed);
+    RUN(attention_may_have_biases);
+    RUN(what_is_surplus_may_stand_first_or_last);
     RUN(tensors_in_use_are_described_in_the_order_of_the_file);
     RUN(the_number_of_gate_blocks_comes_from_the_gates);
     RUN(a_head_that_equals_the_embedding_is_not_kept);
@@ -596,6 +676,7 @@ int main(void)
     RUN(weights_that_are_not_finite_are_named_with_their_index);
     RUN(rows_that_are_not_used_may_be_anything);
     RUN(the_search_for_nonfinite_numbers_knows_every_pattern);
+    RUN(tensors_of_several_pieces_are_widened_whole);
     RUN(failing_memory_and_files_leave_nothing_behind);
     RUN(reads_of_one_byte_and_files_that_shrink_are_survived);
     RUN(the_golden_models_are_loaded);
