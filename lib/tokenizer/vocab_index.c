@@ -41,7 +41,6 @@ static inserted insert(rg_tokenizer *t, uint32_t id)
 static rg_status build_slots(rg_tokenizer *t, uint32_t *piece, const char **what)
 {
     uint32_t n_bits = 1u << 10;
-    *piece = 0;
     while (n_bits < 8 * t->n_pieces) n_bits *= 2; /* n_pieces < 2^24 */
     t->bit_mask = n_bits - 1;
     t->n_slots = 2 * t->n_pieces;
