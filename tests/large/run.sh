@@ -9,8 +9,8 @@ PYTHON=${PYTHON:-/usr/bin/python3}
 export BUILD LARGE
 mkdir -p "$LARGE"
 if [ ! -x "$LARGE/venv/bin/python" ]; then
-    "$PYTHON" -m venv "$LARGE/venv" && "$LARGE/venv/bin/pip" install -q numpy sentencepiece || { echo "the Python packages of the oracles cannot be installed"; exit 1; }
+    "$PYTHON" -m venv "$LARGE/venv" && "$LARGE/venv/bin/pip" install -q numpy sentencepiece safetensors || { echo "the Python packages of the oracles cannot be installed"; exit 1; }
 fi
 PATH=$(cd "$LARGE/venv/bin" && pwd):$PATH
 export PATH
-TEST_SECONDS=7200 PYTHON=python sh tests/run.sh tests/large/presets_test.py "$BUILD/tests/large/interrupt_2b_test" tests/large/tokenizer_oracle.py
+TEST_SECONDS=7200 PYTHON=python sh tests/run.sh tests/large/presets_test.py "$BUILD/tests/large/interrupt_2b_test" tests/large/shapes_oracle.py tests/large/tokenizer_oracle.py tests/large/format_oracle.py
