@@ -9,7 +9,7 @@ PYTHON=${PYTHON:-/usr/bin/python3}
 export BUILD LARGE
 mkdir -p "$LARGE"
 if [ ! -x "$LARGE/venv/bin/python" ]; then
-    "$PYTHON" -m venv "$LARGE/venv" && "$LARGE/venv/bin/pip" install -q numpy sentencepiece safetensors || { echo "the Python packages of the oracles cannot be installed"; exit 1; }
+    "$PYTHON" -m venv "$LARGE/venv" && "$LARGE/venv/bin/pip" install -q numpy sentencepiece safetensors || { echo "the oracles need Debian's python3-venv, and their Python packages"; exit 1; }
 fi
 PATH=$(cd "$LARGE/venv/bin" && pwd):$PATH
 export PATH
