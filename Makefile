@@ -27,6 +27,9 @@ STRICT  := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
            $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 LINK    := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -Wl,-z,relro,-z,now
 
+# What is made is named; V=1 shows the commands instead.
+QUIET    = $(if $(V),,@printf '  %s\n' '$@';)
+
 # BLIS's header does not tell its version; Debian's package does.
 BLIS_VERSION := $(shell dpkg-query -W -f='$${Version}' libblis-dev 2>/dev/null)
 DEFINES := -DRGI_WITH_BLIS=$(WITH_BLIS) -DRGI_WITH_DEMO=$(WITH_DEMO) -DRGI_BLIS_VERSION='"$(BLIS_VERSION)"'
@@ -78,39 +81,38 @@ tests: all $(TEST)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) -Iinclude $(if $(filter lib/% tests/%,$<),-Ilib -Itests) $(DEFINES) $(CPPFLAGS) $(CFLAGS) $(STRICT) -MMD -MP -c $< -o $@
+	$(QUIET)$(CC) -Iinclude $(if $(filter lib/% tests/%,$<),-Ilib -Itests) $(DEFINES) $(CPPFLAGS) $(CFLAGS) $(STRICT) -MMD -MP -c $< -o $@
 
 $(BUILD)/lib/io/demo_data.o: lib/io/demo_data.S $(wildcard examples/demo/model/*)
 	@mkdir -p $(@D)
-	$(CC) -c $< -o $@
+	$(QUIET)$(CC) -c $< -o $@
 
 $(STATIC): $(LIB_O)
-	rm -f $@
-	$(AR) rcs $@ $^
+	$(QUIET)rm -f $@ && $(AR) rcs $@ $^
 
 $(SHARED): $(LIB_O) lib/api/exports.map
-	$(CC) -shared $(LDFLAGS) $(LINK) -Wl,-soname,librecurrentgemma.so.$(ABI) -Wl,--version-script=lib/api/exports.map \
+	$(QUIET)$(CC) -shared $(LDFLAGS) $(LINK) -Wl,-soname,librecurrentgemma.so.$(ABI) -Wl,--version-script=lib/api/exports.map \
 	    $(if $(SANITIZE),,-Wl,--no-undefined) $(LIB_O) $(LIBS) -o $@
 
 $(BUILD)/librecurrentgemma.so: $(SHARED)
-	ln -sf $(<F) $@
+	@ln -sf $(<F) $@
 
 # The command carries the library inside, so that it works as a single file.
 $(BUILD)/recurrentgemma: $(SRC_O) $(STATIC)
-	$(CC) $(LDFLAGS) $(LINK) $^ $(LIBS) $(EDIT) -o $@
+	$(QUIET)$(CC) $(LDFLAGS) $(LINK) $^ $(LIBS) $(EDIT) -o $@
 
 $(BUILD)/src/%.o: DEFINES += -DRG_WITH_EDIT=$(WITH_EDIT)
 
 $(EXAMPLE): $(BUILD)/%: $(BUILD)/%.o $(SHARED) | $(BUILD)/librecurrentgemma.so
-	$(CC) $(LDFLAGS) $(LINK) $< -L$(BUILD) -lrecurrentgemma -Wl,-rpath,'$$ORIGIN/..' -lm -o $@
+	$(QUIET)$(CC) $(LDFLAGS) $(LINK) $< -L$(BUILD) -lrecurrentgemma -Wl,-rpath,'$$ORIGIN/..' -lm -o $@
 
 $(PLUGIN): examples/custom_backend.c $(wildcard include/recurrentgemma/*.h)
 	@mkdir -p $(@D)
-	$(CC) -Iinclude $(CPPFLAGS) $(CFLAGS) $(STRICT) $(LDFLAGS) -shared $< -o $@
+	$(QUIET)$(CC) -Iinclude $(CPPFLAGS) $(CFLAGS) $(STRICT) $(LDFLAGS) -shared $< -o $@
 
 $(TEST) $(LARGE): $(BUILD)/%: $(BUILD)/%.o $(STATIC)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $(LINK) $^ $(LIBS) -o $@
+	$(QUIET)$(CC) $(LDFLAGS) $(LINK) $^ $(LIBS) -o $@
 
 # Always written anew: it holds the folders that this very install was asked for.
 .PHONY: $(BUILD)/recurrentgemma.pc
