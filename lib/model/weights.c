@@ -174,7 +174,6 @@ static rg_status read_head(loader *l, const rgi_weight_slot *slot)
 {
     rgi_weights *w = l->weights;
     uint64_t n_equal = 0, bytes = 0;
-    w->head = w->embedding;
     if (slot->stored->type == w->embedding.type) {
         const rg_status status = rgi_weights_compare(&l->reader, slot->stored, slot->n_elements, w->embedding.buffer, &n_equal);
         if (status != RG_OK || n_equal == slot->n_elements) return status;
