@@ -6,7 +6,6 @@
 
 #include "base/interrupt.h"
 #include "model/weights.h"
-#include "model/weights_read.h"
 
 static fake_host fake;
 static rg_error error;
@@ -529,67 +528,6 @@ TEST(rows_that_are_not_used_may_be_anything)
     tiny_free(&m);
 }
 
-TEST(the_search_for_nonfinite_numbers_knows_every_pattern)
-{
-    enum { N = 700 };
-    uint16_t halves[N];
-    uint32_t words[N];
-    for (uint32_t bits = 0; bits < 65536; bits++) {
-        const size_t at = bits % N;
-        for (int type = RG_TYPE_F16; type <= RG_TYPE_BF16; type++) {
-            memset(halves, 0x11, sizeof halves);
-            halves[at] = (uint16_t)bits;
-            const float value = type == RG_TYPE_BF16 ? rgi_from_bf16(halves[at]) : rgi_from_f16(halves[at]);
-            if (rgi_first_nonfinite(halves, N, type) != (isfinite(value) ? (size_t)N : at)) CHECK(false);
-        }
-        memset(words, 0x11, sizeof words);
-        words[at] = bits << 16 | (bits & 1 ? 0xffff : 0);
-        if (rgi_first_nonfinite(words, N, RG_TYPE_F32) != (isfinite(rgi_float_from_bits(words[at])) ? (size_t)N : at)) CHECK(false);
-    }
-    memset(words, 0x11, sizeof words);
-    memset(halves, 0x11, sizeof halves);
-    for (size_t at = 0; at < N; at++) {
-        words[at] = 0x7f800000;
-        halves[at] = 0x7f80;
-        if (rgi_first_nonfinite(words, N, RG_TYPE_F32) != at || rgi_first_nonfinite(halves, N, RG_TYPE_BF16) != at) CHECK(false);
-        halves[at] = 0x7c00;
-        if (rgi_first_nonfinite(halves, N, RG_TYPE_F16) != at) CHECK(false);
-        words[at] = halves[at] = 0;
-    }
-    CHECK_EQUAL(rgi_first_nonfinite(words, 0, RG_TYPE_F32), 0);
-    words[300] = words[500] = 0x7f800000;
-    CHECK_EQUAL(rgi_first_nonfinite(words, 300, RG_TYPE_F32), 300);
-    CHECK_EQUAL(rgi_first_nonfinite(words, N, RG_TYPE_F32), 300);
-}
-
-TEST(tensors_of_several_pieces_are_widened_whole)
-{
-    enum { N = 1300001 };
-    uint16_t *halves = malloc(N * sizeof *halves);
-    float *wide = malloc(N * sizeof *wide);
-    for (size_t i = 0; i < N; i++) halves[i] = (uint16_t)(i * 40503u & 0xbfffu); /* finite in both types */
-    const rgi_host host = fake_host_of(&fake);
-    char path[] = "f";
-    fake_file file = { path, halves, N * sizeof *halves, N * sizeof *halves };
-    const rgi_stored_file stored = { path, &file, file.n };
-    for (int type = RG_TYPE_F16; type <= RG_TYPE_BF16; type++) {
-        rgi_weights_reader reader;
-        const rgi_stored_tensor tensor = { .name = "t", .type = type, .rank = 1, .shape = { N }, .bytes = file.n };
-        size_t wrong = 0;
-        fake_reset(&fake);
-        REQUIRE(rgi_weights_reader_init(&reader, &host, &stored, &error));
-        reader.total = file.n;
-        CHECK_EQUAL(rgi_weights_read_widened(&reader, &tensor, N, wide), RG_OK);
-        for (size_t i = 0; i < N; i++) wrong += wide[i] != (type == RG_TYPE_BF16 ? rgi_from_bf16(halves[i]) : rgi_from_f16(halves[i]));
-        CHECK_EQUAL(wrong, 0);
-        CHECK(reader.done == file.n && fake.progress_calls == 3);
-        rgi_weights_reader_clear(&reader);
-    }
-    fake_reset(&fake);
-    free(halves);
-    free(wide);
-}
-
 TEST(failing_memory_and_files_leave_nothing_behind)
 {
     for (int is_mapped = 0; is_mapped < 2; is_mapped++)
@@ -675,8 +613,6 @@ int main(void)
     RUN(a_host_can_stop_loading_at_any_time);
     RUN(weights_that_are_not_finite_are_named_with_their_index);
     RUN(rows_that_are_not_used_may_be_anything);
-    RUN(the_search_for_nonfinite_numbers_knows_every_pattern);
-    RUN(tensors_of_several_pieces_are_widened_whole);
     RUN(failing_memory_and_files_leave_nothing_behind);
     RUN(reads_of_one_byte_and_files_that_shrink_are_survived);
     RUN(the_golden_models_are_loaded);
