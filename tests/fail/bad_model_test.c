@@ -238,6 +238,27 @@ static uint64_t fingerprint(const rgi_weights *w)
     return hash;
 }
 
+TEST(reads_of_one_byte_give_the_same_model_and_shrinking_files_an_error)
+{
+    opened o;
+    tiny_init(&m);
+    tiny_write(&m, &fake, 1);
+    REQUIRE(open_model(&o, false) == RG_OK);
+    const uint64_t good = fingerprint(&o.weights);
+    clear(&o);
+    fake.short_read = 1;
+    REQUIRE(open_model(&o, false) == RG_OK);
+    CHECK(fingerprint(&o.weights) == good);
+    clear(&o);
+    fake.short_read = 0;
+    for (size_t less = 1; less < 3000; less += 501) {
+        fake.files[1].visible = m.bytes[0] - less;
+        CHECK_EQUAL(open_model(&o, false), RG_ERR_FORMAT);
+        CHECK(error.offset == m.bytes[0] - less && strstr(error.message, "too early"));
+    }
+    tiny_free(&m);
+}
+
 TEST(a_changed_byte_of_a_header_is_an_error_or_changes_nothing)
 {
     static const unsigned char xors[] = { 1, 2, 4, 8, 16, 32, 64, 128, 0x11, 0x7f };
@@ -319,6 +340,7 @@ int main(void)
     RUN(duplicate_tensors_are_refused);
     RUN(shards_must_be_those_of_the_index);
     RUN(a_weights_file_cut_anywhere_is_refused);
+    RUN(reads_of_one_byte_give_the_same_model_and_shrinking_files_an_error);
     RUN(a_changed_byte_of_a_header_is_an_error_or_changes_nothing);
     RUN(a_changed_byte_of_config_json_never_gives_a_model_that_does_not_fit_its_weights);
     RUN(sizes_that_would_need_much_memory_are_refused_before_it_is_taken);

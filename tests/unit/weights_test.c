@@ -553,24 +553,6 @@ TEST(failing_memory_and_files_leave_nothing_behind)
     fake_reset(&fake);
 }
 
-TEST(reads_of_one_byte_and_files_that_shrink_are_survived)
-{
-    loaded l;
-    tiny_init(&m);
-    tiny_write(&m, &fake, 1);
-    fake.short_read = 1;
-    CHECK_EQUAL(load(&l, false), RG_OK);
-    check_layers(&l.weights, RG_TYPE_F32);
-    clear(&l);
-    fake.short_read = 0;
-    for (size_t less = 1; less < 3000; less += 501) {
-        fake.files[1].visible = m.bytes[0] - less;
-        CHECK_EQUAL(load(&l, false), RG_ERR_FORMAT);
-        CHECK(error.offset == m.bytes[0] - less && strstr(error.message, "too early"));
-    }
-    tiny_free(&m);
-}
-
 TEST(the_golden_models_are_loaded)
 {
     /* Parameters by the formula of the architecture: V*D + D + layers. */
@@ -614,7 +596,6 @@ int main(void)
     RUN(weights_that_are_not_finite_are_named_with_their_index);
     RUN(rows_that_are_not_used_may_be_anything);
     RUN(failing_memory_and_files_leave_nothing_behind);
-    RUN(reads_of_one_byte_and_files_that_shrink_are_survived);
     RUN(the_golden_models_are_loaded);
     return test_end();
 }
