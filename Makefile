@@ -53,7 +53,7 @@ TEST    := $(TEST_C:%.c=$(BUILD)/%)
 TEST_SH := $(filter-out tests/large/%,$(sort $(wildcard tests/*/*_test.sh tests/*/*_test.py)))
 LARGE   := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/large/*_test.c)))
 
-.PHONY: all demo check check-large deps install uninstall installcheck dist clean help tests
+.PHONY: FORCE all demo check check-large deps install uninstall installcheck dist clean help tests
 .DELETE_ON_ERROR:
 
 all: $(STATIC) $(SHARED) $(BUILD)/librecurrentgemma.so $(COMMAND) $(EXAMPLE) $(PLUGIN) ## build the library, the command and the examples
@@ -79,7 +79,15 @@ check-large: deps ## tests that need the 2B and 9B shapes, other packages, or mo
 
 tests: all $(TEST)
 
-$(BUILD)/%.o: %.c
+# What everything was built with; a change of it rebuilds everything.
+FLAGS := $(CC) $(DEFINES) $(CPPFLAGS) $(CFLAGS) $(STRICT) WITH_EDIT=$(WITH_EDIT) $(LDFLAGS) $(LIBS)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' "$$FLAGS" | cmp -s - $@ || printf '%s\n' "$$FLAGS" > $@
+$(BUILD)/flags: export FLAGS := $(FLAGS)
+FORCE:
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) -Iinclude $(if $(filter lib/% tests/%,$<),-Ilib -Itests) $(DEFINES) $(CPPFLAGS) $(CFLAGS) $(STRICT) -MMD -MP -c $< -o $@
 
@@ -87,10 +95,10 @@ $(BUILD)/lib/io/demo_data.o: lib/io/demo_data.S $(wildcard examples/demo/model/*
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) -c $< -o $@
 
-$(STATIC): $(LIB_O)
-	$(QUIET)rm -f $@ && $(AR) rcs $@ $^
+$(STATIC): $(LIB_O) $(BUILD)/flags
+	$(QUIET)rm -f $@ && $(AR) rcs $@ $(LIB_O)
 
-$(SHARED): $(LIB_O) lib/api/exports.map
+$(SHARED): $(LIB_O) lib/api/exports.map $(BUILD)/flags
 	$(QUIET)$(CC) -shared $(LDFLAGS) $(LINK) -Wl,-soname,librecurrentgemma.so.$(ABI) -Wl,--version-script=lib/api/exports.map \
 	    $(if $(SANITIZE),,-Wl,--no-undefined) $(LIB_O) $(LIBS) -o $@
 
@@ -150,6 +158,6 @@ dist: ## a source archive of the committed tree
 	git archive --format=tar.gz --prefix=librecurrentgemma-$(VERSION)/ -o librecurrentgemma-$(VERSION).tar.gz HEAD
 
 clean: ## remove everything built
-	rm -rf build
+	rm -rf '$(BUILD)'
 
 -include $(LIB_O:.o=.d) $(SRC_O:.o=.d) $(TEST:=.d) $(LARGE:=.d) $(EXAMPLE:=.d)

@@ -73,7 +73,7 @@ typedef struct rg_state_info {
 /** Facts about a state. Errors RG_ERR_ARGUMENT. Since 0.1 */
 RG_API rg_status rg_state_get_info(const rg_state *state, rg_state_info *info);
 
-/** Take now all the memory that steps will ever need; afterwards a step allocates nothing. Errors RG_ERR_MEMORY (nothing changed), RG_ERR_BUSY, RG_ERR_ARGUMENT. Since 0.1 */
+/** Take now all the memory that steps will ever need; afterwards a step allocates nothing, while no other call holds the model's scratch area. Errors RG_ERR_MEMORY (nothing changed), RG_ERR_BUSY, RG_ERR_ARGUMENT. Since 0.1 */
 RG_API rg_status rg_state_reserve(rg_state *state);
 
 /**
@@ -89,7 +89,8 @@ RG_API rg_status rg_state_logits(rg_state *state, float *logits, rg_error *error
  * A copy of one tensor of the state, as float32, for looking into it.
  *
  * Shapes     "rg_lru" [lru_width] and "conv1d" [conv1d_width - 1, lru_width], oldest first, of a recurrent layer;
- *            "keys" and "values" [min(position, W), num_kv_heads * head_dim], oldest first, of an attention layer;
+ *            "keys" and "values" [min(position, W), num_kv_heads * head_dim], oldest first, of an attention layer
+ *            (with RG_WINDOW_HF W - 1 takes the place of W);
  *            "hidden" [width] (layer is ignored), the last row after the final norm.
  *            *n_values in: room; out: how many there are, also when there is not enough room.
  * Errors     RG_ERR_ARGUMENT no such layer or name; RG_ERR_BUFFER; RG_ERR_BUSY; RG_ERR_RANGE "hidden" at position 0.

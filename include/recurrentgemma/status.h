@@ -54,7 +54,7 @@ enum {
 /** Room for a message and its final NUL. */
 #define RG_ERROR_MESSAGE_BYTES 512
 
-/** The sentence that goes with a status. Owned by the caller; filled on every failure, left alone on success. */
+/** The sentence that goes with a status. Owned by the caller; filled on every failure, left alone on success, and where struct_size is not set. */
 typedef struct rg_error {
     size_t struct_size;   /**< sizeof(rg_error) as the caller knows it; RG_ERROR_INIT sets it. */
     rg_status status;     /**< The same number the call returned. */

@@ -59,7 +59,7 @@ rg_status rg_state_reserve(rg_state *state)
 {
     if (!state) return RG_ERR_ARGUMENT;
     if (!rgi_state_begin_use(state)) return RG_ERR_BUSY;
-    const bool is_done = rgi_state_reserve(state);
+    const bool is_done = rgi_state_reserve(state) && rgi_forward_reserve(rgi_state_model(state));
     rgi_state_end_use(state);
     return is_done ? RG_OK : RG_ERR_MEMORY;
 }

@@ -174,6 +174,7 @@ void rgi_buffer_free(rgi_backend *backend, void *buffer, uint64_t bytes)
 
 rg_status rgi_buffer_read(rgi_backend *backend, void *buffer, uint64_t offset, void *out, uint64_t bytes)
 {
+    if (bytes == 0) return RG_OK; /* out may be NULL */
     if (!backend->has_host_memory) return backend->ops->buffer_read(backend->self, buffer, offset, out, bytes);
     memcpy(out, (const char *)buffer + offset, (size_t)bytes);
     return RG_OK;

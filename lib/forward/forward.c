@@ -184,6 +184,14 @@ rg_status rgi_eval(rg_model *model, rg_work *const *items, size_t n_items, const
     return status;
 }
 
+bool rgi_forward_reserve(rg_model *model)
+{
+    rgi_chunk chunk;
+    if (!rgi_chunk_take(&chunk, model, SMALL_ROWS, false)) return false;
+    rgi_chunk_give(&chunk);
+    return true;
+}
+
 rg_status rgi_state_logits(rg_state *state, float *logits, rg_error *error)
 {
     rg_model *model = state->model;

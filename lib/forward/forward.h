@@ -9,6 +9,9 @@
 /* As rg_eval, with arguments already checked by the api layer except token ids and sizes. */
 rg_status rgi_eval(rg_model *model, rg_work *const *items, size_t n_items, const rg_run *run, rg_error *error);
 
+/* Puts a scratch area for single steps into the model's pool, unless there is one. false: no memory. */
+bool rgi_forward_reserve(rg_model *model);
+
 /* As rg_state_logits. */
 rg_status rgi_state_logits(rg_state *state, float *logits, rg_error *error);
 

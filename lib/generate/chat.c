@@ -73,8 +73,12 @@ static rg_status encode_rest_of_turn(const rgi_call *call, const rg_tokenizer *t
 static int turn_after(int turn, const rg_tokenizer_info *info, const rg_token *tokens, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (tokens[i] == info->start_of_turn) turn = RGI_TURN_OPEN;
-        if (tokens[i] == info->end_of_turn) turn = RGI_TURN_NONE;
+        if (tokens[i] == info->start_of_turn)
+            turn = RGI_TURN_OPEN;
+        else if (tokens[i] == info->end_of_turn)
+            turn = RGI_TURN_CLOSING;
+        else if (turn == RGI_TURN_CLOSING)
+            turn = RGI_TURN_NONE;
     }
     return turn;
 }
@@ -102,10 +106,13 @@ rg_status rgi_chat_say(const rgi_call *call, int role, const char *text)
     }
     if (status != RG_OK) return status;
 
-    prompt.tokens = tokens;
+    /* A call that was stopped right after <end_of_turn>: of the closing, only the line feed is left to read. */
+    const size_t n_closed = turn == RGI_TURN_CLOSING ? 1 : 0;
+    prompt.tokens = tokens + n_closed;
+    prompt.n_tokens -= n_closed;
     status = rgi_generate(call, &prompt);
     const bool is_read = prompt.n_read == prompt.n_tokens;
-    rgi_state_set_turn(call->state, is_read && is_user ? RGI_TURN_REPLY : turn_after(turn, &info, tokens, prompt.n_read));
+    rgi_state_set_turn(call->state, is_read && is_user ? RGI_TURN_REPLY : turn_after(turn, &info, prompt.tokens, prompt.n_read));
     rgi_tokenizer_free_tokens(tokenizer, tokens);
     return status;
 }

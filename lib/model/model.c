@@ -21,6 +21,15 @@ static rg_status init_host(rgi_host *host, const rg_model_options *o, rg_error *
     return status;
 }
 
+static bool is_readable_file(const rgi_host *host, const char *path)
+{
+    void *file = NULL;
+    int system_error = 0;
+    if (host->io.open(host->io.user, &file, path, RG_IO_READ, &system_error) != RG_OK) return false;
+    host->io.close_read(host->io.user, file);
+    return true;
+}
+
 /* Turns what the user wrote into a folder: "demo" is inside the library, a name without such a folder may be a hub id. */
 static rg_status resolve_path(char **folder, rgi_host *host, const char *path, const rg_model_options *options, rg_error *error)
 {
@@ -29,10 +38,14 @@ static rg_status resolve_path(char **folder, rgi_host *host, const char *path, c
         const rg_io *demo = rgi_demo_io();
         if (!demo) return rgi_fail(error, RG_ERR_NOT_FOUND, RG_NO_OFFSET, "this build of the library has no demo model inside");
         host->io = *demo;
-    } else if (options && options->hub_cache && rgi_is_hub_id(path)) {
+    } else if (host->io.is_directory) {
         int is_directory = 0, system_error = 0;
-        const bool is_folder = host->io.is_directory && host->io.is_directory(host->io.user, path, &is_directory, &system_error) == RG_OK && is_directory;
-        if (!is_folder) return rgi_hub_cache_find(folder, host, options->hub_cache, path, error);
+        const bool is_there = host->io.is_directory(host->io.user, path, &is_directory, &system_error) == RG_OK;
+        if (is_there && !is_directory && is_readable_file(host, path))
+            return rgi_fail(error, RG_ERR_NOT_FOUND, RG_NO_OFFSET, "%s: this is a file; a model is named by the folder that its files are in", path);
+        if (!(is_there && is_directory) && options && options->hub_cache && rgi_is_hub_id(path)) return rgi_hub_cache_find(folder, host, options->hub_cache, path, error);
+    } else if (options && options->hub_cache && rgi_is_hub_id(path)) {
+        return rgi_hub_cache_find(folder, host, options->hub_cache, path, error);
     }
     *folder = rgi_copy_string(&host->allocator, path);
     return *folder ? RG_OK : rgi_fail_plain(error, RG_ERR_MEMORY);

@@ -101,9 +101,15 @@ void rgi_state_drop(rg_state *state)
 
 bool rgi_state_reserve(rg_state *state) { return take_parts(state) && rgi_window_reserve(&state->window, &state->rules); }
 
+/* A counted buffer with what the allocator's blocks add to it. */
+static uint64_t shared_bytes(uint64_t bytes) { return bytes + sizeof(rgi_shared) + 2 * RGI_ALIGNMENT; }
+
 uint64_t rgi_state_max_bytes(const rg_state *state)
 {
-    return sizeof *state + 2 * state->model->part_bytes + rgi_window_max_pages(&state->rules) * (state->rules.page_bytes + sizeof(rgi_shared) + 2 * sizeof(void *));
+    /* Three arrays with room for twice the pages of a full window and of the longest chunk, since they grow by doubling. */
+    const uint64_t max_pages = rgi_window_max_pages(&state->rules), chunk_pages = state->model->host.limits.chunk_rows / state->rules.page_length + 2;
+    const uint64_t arrays = state->rules.page_bytes ? 3 * (2 * (max_pages + chunk_pages + 8) * sizeof(void *) + RGI_ALIGNMENT) : 0;
+    return sizeof *state + RGI_ALIGNMENT + 2 * shared_bytes(state->model->part_bytes) + max_pages * shared_bytes(state->rules.page_bytes) + arrays;
 }
 
 void rgi_state_get_info(const rg_state *state, rg_state_info *info)

@@ -150,7 +150,6 @@ TEST(after_reserve_a_step_asks_for_nothing)
     REQUIRE(rg_state_new(&state, model, NULL) == RG_OK);
     REQUIRE(rg_state_reserve(state) == RG_OK);
     float logits[320];
-    REQUIRE(rg_step(state, logits, 2, NULL) == RG_OK); /* leaves a scratch area in the model's pool */
     m.fail_at = m.n_calls + 1;
     m.fails_from = 1;
     const size_t before = m.n_calls;
@@ -189,7 +188,7 @@ TEST(memory_of_a_state_stays_within_its_bound)
     const size_t with_state = m.live_bytes;
     const uint64_t bound = rg_state_size_bytes(state);
     rg_state_free(state);
-    CHECK(with_state - m.live_bytes <= bound + 4096); /* block headers are not counted */
+    CHECK(with_state - m.live_bytes <= bound);
     rg_model_close(model);
     rg_model_options_free(options);
     CHECK_EQUAL(m.n_live, 0);

@@ -100,16 +100,16 @@ TEST(a_message_whose_reading_was_stopped_is_closed_where_it_stands)
 {
     static rg_token tokens[MAX_TOKENS], next[MAX_TOKENS];
     static const char *const texts[] = { "One two three four five six seven eight nine ten eleven twelve.", NULL, "Again." };
-    rg_model *model = open_model("demo", 3, 0);
+    rg_model *model = open_model("demo", 1, 0); /* one token at a time, so that every stop is tried */
     const size_t n_message = dialogue(texts, 1, RG_OPEN_REPLY, tokens), n_next = dialogue(texts + 2, 1, RG_OPEN_REPLY, next);
     rg_token start_of_turn = tokens[1];
-    for (size_t chunks = 0; chunks * 3 < n_message; chunks++) {
+    for (size_t chunks = 0; chunks < n_message; chunks++) {
         watcher w = { .stop_at = (int)chunks + 1 };
         rg_state *state = new_state(model);
         rg_generate_options *options = new_options(0);
         rg_generate_options_set_progress(options, on_progress, &w);
         CHECK_EQUAL(rg_chat_say(state, RG_USER, texts[0], options, NULL, NULL, NULL), RG_INTERRUPTED);
-        size_t n = chunks * 3;
+        size_t n = chunks;
         CHECK_EQUAL(rg_state_position(state), n);
         rg_generate_options_set_progress(options, NULL, NULL);
         CHECK_EQUAL(rg_chat_say(state, RG_USER, texts[2], options, NULL, NULL, NULL), RG_OK);
@@ -117,10 +117,9 @@ TEST(a_message_whose_reading_was_stopped_is_closed_where_it_stands)
         memcpy(all, tokens, n * sizeof *all);
         int is_open = 0;
         for (size_t i = 0; i < n; i++) is_open = all[i] == start_of_turn || (is_open && all[i] != end_of_turn());
-        if (is_open) {
-            all[n++] = end_of_turn();
-            n += encode(demo, "\n", RG_PLAIN_TEXT, all + n);
-        }
+        const int is_closing = n > 0 && all[n - 1] == end_of_turn();
+        if (is_open) all[n++] = end_of_turn();
+        if (is_open || is_closing) n += encode(demo, "\n", RG_PLAIN_TEXT, all + n);
         const size_t skip = chunks > 0; /* bos was read */
         memcpy(all + n, next + skip, (n_next - skip) * sizeof *all);
         CHECK(has_consumed(state, all, n + n_next - skip));
