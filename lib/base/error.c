@@ -2,6 +2,7 @@
  * Filling in a caller's rg_error. */
 #include "base/error.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -61,10 +62,16 @@ rg_status rgi_fail(rg_error *error, rg_status status, uint64_t offset, const cha
 
 rg_status rgi_fail_io(rg_error *error, rg_status status, int system_error, const char *operation, const char *path)
 {
+    /* Whatever number a host's rg_io answers, the library's own answer is one that its callers know. */
+    if (status != RG_ERR_NOT_FOUND && status != RG_ERR_MEMORY) status = RG_ERR_IO;
     if (!error) return status;
     char raw[RAW_BYTES];
     if (status == RG_ERR_NOT_FOUND)
         snprintf(raw, sizeof raw, "%s: no such file or folder", path);
+    else if (system_error == EISDIR)
+        snprintf(raw, sizeof raw, "%s: this is a folder, not a file", path);
+    else if (system_error == EINVAL)
+        snprintf(raw, sizeof raw, "%s: cannot %s it, it may not be a regular file", path, operation);
     else if (system_error)
         snprintf(raw, sizeof raw, "%s: cannot %s it (system error %d)", path, operation, system_error);
     else

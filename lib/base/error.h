@@ -15,7 +15,7 @@
  * message is cut at a whole escape. Formats use no floating point, which would depend on the host's locale. */
 rg_status rgi_fail(rg_error *error, rg_status status, uint64_t offset, const char *format, ...) RGI_PRINTF(4, 5);
 
-/* The same for a failed file operation; `operation` is a verb such as "read". */
+/* The same for a failed file operation; `operation` is a verb such as "read". Returns RG_ERR_NOT_FOUND, RG_ERR_MEMORY or RG_ERR_IO. */
 rg_status rgi_fail_io(rg_error *error, rg_status status, int system_error, const char *operation, const char *path);
 
 /* The text of rg_status_text. */

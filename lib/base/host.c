@@ -139,7 +139,7 @@ rg_status rgi_read_file(const rgi_host *host, const char *path, uint64_t max_byt
     char *block = NULL;
     status = host->io.size(host->io.user, file, &size, &system_error);
     if (status != RG_OK) {
-        rgi_fail_io(error, status, system_error, "measure", path);
+        status = rgi_fail_io(error, status, system_error, "measure", path);
         goto done;
     }
     if (size > max_bytes) {

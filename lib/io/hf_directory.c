@@ -31,9 +31,9 @@ static rg_status probe(const rgi_host *host, const char *path, rg_error *error)
 {
     void *file = NULL;
     int system_error = 0;
-    const rg_status status = host->io.open(host->io.user, &file, path, RG_IO_READ, &system_error);
+    rg_status status = host->io.open(host->io.user, &file, path, RG_IO_READ, &system_error);
     if (status == RG_OK) host->io.close_read(host->io.user, file);
-    else if (status != RG_ERR_NOT_FOUND) rgi_fail_io(error, status, system_error, "open", path);
+    else if (status != RG_ERR_NOT_FOUND) status = rgi_fail_io(error, status, system_error, "open", path);
     return status;
 }
 
@@ -74,7 +74,7 @@ static rg_status open_file(rgi_checkpoint *c, const rgi_host *host, char *path, 
     *file = (rgi_stored_file){ .path = path };
     rg_status status = host->io.open(host->io.user, &file->handle, path, RG_IO_READ, &system_error);
     if (status != RG_OK) {
-        rgi_fail_io(error, status, system_error, "open", path);
+        status = rgi_fail_io(error, status, system_error, "open", path);
         rgi_free(&host->allocator, path);
         return status;
     }

@@ -94,12 +94,41 @@ TEST(what_is_written_can_be_read_and_moved)
     CHECK_EQUAL(io->remove(NULL, to, NULL), RG_ERR_NOT_FOUND);
 }
 
+static rg_status odd_answer;
+
+static rg_status open_oddly(void *user, void **file, const char *path, int mode, int *system_error)
+{
+    (void)user;
+    (void)file;
+    (void)path;
+    (void)mode;
+    (void)system_error;
+    return odd_answer;
+}
+
+TEST(odd_answers_of_a_host_do_not_become_the_librarys)
+{
+    static const rg_status answers[] = { 7, RG_AGAIN, RG_INTERRUPTED, -100, RG_ERR_CONFIG };
+    rg_model_options *options = rg_model_options_new();
+    rg_io io = { .struct_size = sizeof io };
+    REQUIRE(rg_io_get_default(&io) == RG_OK);
+    io.open = open_oddly;
+    REQUIRE(rg_model_options_set_io(options, &io) == RG_OK);
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        rg_model *model = NULL;
+        odd_answer = answers[i];
+        CHECK_EQUAL(rg_model_open(&model, folder, options, NULL), RG_ERR_IO);
+    }
+    rg_model_options_free(options);
+}
+
 int main(void)
 {
     REQUIRE(mkdtemp(folder));
     RUN(pipes_folders_and_devices_are_refused_without_waiting);
     RUN(a_model_folder_of_pipes_is_an_error);
     RUN(what_is_written_can_be_read_and_moved);
+    RUN(odd_answers_of_a_host_do_not_become_the_librarys);
     rmdir(folder);
     return test_end();
 }
