@@ -122,7 +122,7 @@ RG_API rg_status rg_model_get_info(const rg_model *model, rg_model_info *info);
 /** The model's tokenizer, or NULL when it was opened without one. Lives as long as the model. Since 0.1 */
 RG_API const rg_tokenizer *rg_model_tokenizer(const rg_model *model);
 
-/** One tensor of a model, as it was stored. */
+/** One tensor in use, in the type it was stored in. The embedding shows the rows in use; a head that equals it is not listed. */
 typedef struct rg_tensor_info {
     size_t struct_size;
     const char *name; /**< as in the checkpoint; lives as long as the model */
