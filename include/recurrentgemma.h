@@ -40,6 +40,8 @@
 #include "recurrentgemma/infer.h"
 #include "recurrentgemma/sampler.h"
 #include "recurrentgemma/generate.h"
+#include "recurrentgemma/snapshot.h"
+#include "recurrentgemma/store.h"
 #include "recurrentgemma/backend.h"
 
 #endif

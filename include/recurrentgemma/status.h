@@ -48,7 +48,11 @@ enum {
     RG_ERR_FORKED = -19,         /**< The object was made before fork() and is used in the child. */
     RG_ERR_DIALOGUE = -20,       /**< Roles do not alternate, or the vocabulary has no turn tokens. */
     RG_ERR_RANGE = -21,          /**< A position is not reachable. */
-    RG_ERR_INTERNAL = -22        /**< A promise inside the library was broken; please report it. */
+    RG_ERR_INTERNAL = -22,       /**< A promise inside the library was broken; please report it. */
+    RG_ERR_STATE_MODEL = -23,    /**< A saved state belongs to another model. */
+    RG_ERR_CHECKSUM = -24,       /**< A file is damaged: bytes are not what was written. */
+    RG_ERR_VERSION = -25,        /**< A file was written by a newer library, in a format that this one cannot read. */
+    RG_ERR_NOT_DURABLE = -26     /**< The new file is in place, but the system could not promise that it survives a loss of power. */
 };
 
 /** Room for a message and its final NUL. */

@@ -80,6 +80,10 @@ const char *rg_status_name(rg_status status)
         NAME(RG_ERR_DIALOGUE);
         NAME(RG_ERR_RANGE);
         NAME(RG_ERR_INTERNAL);
+        NAME(RG_ERR_STATE_MODEL);
+        NAME(RG_ERR_CHECKSUM);
+        NAME(RG_ERR_VERSION);
+        NAME(RG_ERR_NOT_DURABLE);
     default: return "RG_ERR_UNKNOWN";
     }
 #undef NAME

@@ -95,7 +95,7 @@ const char *rgi_status_text(rg_status status)
     case RG_ERR_NOT_FOUND: return "no such file, folder or model";
     case RG_ERR_PATH: return "a file name inside a model is not a single path component";
     case RG_ERR_CONFIG: return "the configuration is not usable";
-    case RG_ERR_FORMAT: return "a weights file is malformed";
+    case RG_ERR_FORMAT: return "the file is malformed";
     case RG_ERR_MISSING_TENSOR: return "a tensor is missing";
     case RG_ERR_TOKENIZER: return "the tokenizer is not usable";
     case RG_ERR_NO_TOKENIZER: return "the model has no tokenizer, and this needs one";
@@ -108,6 +108,10 @@ const char *rgi_status_text(rg_status status)
     case RG_ERR_DIALOGUE: return "the dialogue is not well-formed, or the vocabulary has no turn tokens";
     case RG_ERR_RANGE: return "out of the reachable range";
     case RG_ERR_INTERNAL: return "an internal promise was broken";
+    case RG_ERR_STATE_MODEL: return "the saved state belongs to another model";
+    case RG_ERR_CHECKSUM: return "the file is damaged";
+    case RG_ERR_VERSION: return "the file was written by a newer library";
+    case RG_ERR_NOT_DURABLE: return "saved, but it may not survive a loss of power";
     default: return "unknown status";
     }
 }

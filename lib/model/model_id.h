@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What a model is, in 16 bytes, and by which numbers it computes, in 16 more. */
+#ifndef RGI_MODEL_ID_H
+#define RGI_MODEL_ID_H
+
+#include "io/checksum.h"
+#include "model/model.h"
+
+/* XXH3-128 over the normalised configuration (window rule included) and each used tensor's name, shape, stored type and hash, in the order of names
+ * as bytes: the same for one file, shards, or a head that is stored though it equals the embedding. Computed when it is first asked
+ * for, over all threads, and then kept in the model. Any thread. RG_ERR_MEMORY, RG_ERR_FORKED, RG_ERR_BUSY from inside a kernel. docs/state-format.md. */
+rg_status rgi_model_id(rg_model *model, rgi_hash128 *id);
+
+/* XXH3-128 over what decides the bits of results: the library's numerics epoch, backend, chosen kernels, page length, window type. */
+rgi_hash128 rgi_model_numerics_id(const rg_model *model, int window_type);
+
+#endif
