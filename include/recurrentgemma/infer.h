@@ -84,7 +84,8 @@ RG_API rg_status rg_eval(rg_model *model, rg_work *const *items, size_t n_items,
 /**
  * Consume a run of tokens and write the logits that follow the last one.
  *
- * Shapes     tokens [n_tokens]; logits [vocab_size], or NULL when not wanted.
+ * Shapes     tokens [n_tokens]; logits [vocab_size], or NULL when not wanted. n_tokens 0: the logits after the last token
+ *            consumed before, as rg_state_logits.
  * Everything else as rg_eval. Since 0.1
  */
 RG_API rg_status rg_prefill(rg_state *state, float *logits, const rg_token *tokens, size_t n_tokens, rg_error *error);

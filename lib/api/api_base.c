@@ -3,6 +3,7 @@
 #include <recurrentgemma/host.h>
 
 #include <string.h>
+#include <xxhash.h>
 
 #include "api/info.h"
 #include "backend/backend.h"
@@ -14,6 +15,13 @@
 #define TEXT2(number) #number
 #define TEXT(number) TEXT2(number)
 #define VERSION TEXT(RG_VERSION_MAJOR) "." TEXT(RG_VERSION_MINOR) "." TEXT(RG_VERSION_PATCH)
+
+#define XXHASH "xxhash " TEXT(XXH_VERSION_MAJOR) "." TEXT(XXH_VERSION_MINOR) "." TEXT(XXH_VERSION_RELEASE)
+#if RGI_WITH_BLIS
+#define LIBRARIES "blis " RGI_BLIS_VERSION ", " XXHASH
+#else
+#define LIBRARIES XXHASH
+#endif
 
 #if defined(__linux__)
 #define SYSTEM "linux"
@@ -40,11 +48,7 @@ int rg_get_build_info(rg_build_info *info)
         .compiler = __VERSION__,
         .platform = SYSTEM "-" MACHINE,
         .backends = rgi_backend_names(),
-#if RGI_WITH_BLIS
-        .dependencies = "blis " RGI_BLIS_VERSION,
-#else
-        .dependencies = "",
-#endif
+        .dependencies = LIBRARIES,
         .has_demo = RGI_WITH_DEMO,
         .abi = RG_ABI,
     };

@@ -47,8 +47,17 @@ static rg_status eval_one(rg_work *work, const rg_run *run, rg_error *error)
     return rg_eval(rgi_state_model(work->state), items, 1, run, error);
 }
 
+/* No tokens left, as after rg_state_reuse: the logits that follow the last one, again. */
+static rg_status prefill_nothing(rg_state *state, float *logits, rg_error *error)
+{
+    if (!state) return rgi_fail(error, RG_ERR_ARGUMENT, RG_NO_OFFSET, "the state is NULL");
+    return logits ? rg_state_logits(state, logits, error) : RG_OK;
+}
+
 rg_status rg_prefill_within(rg_state *state, float *logits, const rg_token *tokens, size_t n_tokens, const rg_run *run, size_t *n_consumed, rg_error *error)
 {
+    if (n_consumed) *n_consumed = 0;
+    if (n_tokens == 0) return prefill_nothing(state, logits, error);
     rg_work work = { .struct_size = sizeof work, .state = state, .tokens = tokens, .n_tokens = n_tokens };
     work.logits_wanted = logits ? RG_WANT_LAST : RG_WANT_NONE;
     work.logits = logits;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "backend/kernels.h"
+#include "base/checked.h"
 #include "base/error.h"
 #include "base/fpenv.h"
 #include "base/memory.h"
@@ -184,6 +185,28 @@ rg_status rgi_buffer_write(rgi_backend *backend, void *buffer, uint64_t offset, 
 {
     if (!backend->has_host_memory) return backend->ops->buffer_write(backend->self, buffer, offset, in, bytes);
     memcpy((char *)buffer + offset, in, (size_t)bytes);
+    return RG_OK;
+}
+
+void rgi_buffer_clear(rgi_backend *backend, void *buffer, uint64_t bytes)
+{
+    static const char zeros[4096];
+    for (uint64_t at = 0; at < bytes; at += sizeof zeros) rgi_buffer_write(backend, buffer, at, zeros, rgi_min_u64(sizeof zeros, bytes - at));
+}
+
+rg_status rgi_buffer_copy(rgi_backend *backend, void *to, void *from, uint64_t offset, uint64_t bytes)
+{
+    if (backend->has_host_memory) {
+        memcpy((char *)to + offset, (const char *)from + offset, (size_t)bytes);
+        return RG_OK;
+    }
+    char piece[4096];
+    for (uint64_t at = 0; at < bytes; at += sizeof piece) {
+        const uint64_t n = rgi_min_u64(sizeof piece, bytes - at);
+        rg_status status = rgi_buffer_read(backend, from, offset + at, piece, n);
+        if (status == RG_OK) status = rgi_buffer_write(backend, to, offset + at, piece, n);
+        if (status != RG_OK) return status;
+    }
     return RG_OK;
 }
 

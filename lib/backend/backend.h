@@ -69,6 +69,9 @@ void *rgi_buffer_new(rgi_backend *backend, uint64_t bytes);
 void rgi_buffer_free(rgi_backend *backend, void *buffer, uint64_t bytes);
 rg_status rgi_buffer_read(rgi_backend *backend, void *buffer, uint64_t offset, void *out, uint64_t bytes);
 rg_status rgi_buffer_write(rgi_backend *backend, void *buffer, uint64_t offset, const void *in, uint64_t bytes);
+void rgi_buffer_clear(rgi_backend *backend, void *buffer, uint64_t bytes); /* to zeros */
+/* Bytes [offset, offset + bytes) of one buffer to the same place of another. */
+rg_status rgi_buffer_copy(rgi_backend *backend, void *to, void *from, uint64_t offset, uint64_t bytes);
 rg_status rgi_backend_sync(rgi_backend *backend);
 
 rg_status rgi_matmul(rgi_backend *backend, const rg_matmul_args *args);

@@ -35,7 +35,7 @@ static void add_share(rgi_chunk *chunk, size_t item, size_t n)
     const size_t first = work->n_consumed, s = chunk->n_segments++;
     rg_state *state = work->state;
     chunk->shares[s] = (rgi_share){ item, first };
-    chunk->segment_storage[s] = (rg_segment){ sizeof(rg_segment), chunk->n_rows, n, state->position, state->window.buffers, state->window.first, state->window.n, state->window_type };
+    chunk->segment_storage[s] = (rg_segment){ sizeof(rg_segment), chunk->n_rows, n, state->position, state->window.buffers, state->window.first, state->window.n, state->options.window_type };
     for (size_t t = 0; t < n; t++) {
         const bool is_last = t + 1 == n;
         if (is_last || wants_every_row(work)) {
@@ -48,29 +48,32 @@ static void add_share(rgi_chunk *chunk, size_t item, size_t n)
 
 static size_t tokens_left(const rg_work *work) { return work->n_tokens - work->n_consumed; }
 
-/* How many rows the next chunk has: all that is left, within the chunk size and the budget. */
+/* What one chunk may take of them. */
+static size_t tokens_ready(const rg_work *work) { return (size_t)rgi_min_u64(tokens_left(work), rgi_state_chunk_limit(work->state)); }
+
+/* How many rows the next chunk has: all that is ready, within the chunk size and the budget. */
 static size_t count_rows(rg_work *const *items, size_t n_items, uint64_t most)
 {
     uint64_t n = 0;
-    for (size_t i = 0; i < n_items && n < most; i++) n += tokens_left(items[i]);
+    for (size_t i = 0; i < n_items && n < most; i++) n += tokens_ready(items[i]);
     return (size_t)rgi_min_u64(n, most);
 }
 
-/* Fills a chunk of at most `most` rows, every item with tokens left getting an equal part before any gets more, and prepares the states. */
+/* Fills a chunk of at most `most` rows, every item with tokens ready getting an equal part before any gets more, and prepares the states. */
 static rg_status fill(rgi_chunk *chunk, size_t n_items, size_t most)
 {
     size_t n_active = 0;
-    for (size_t i = 0; i < n_items; i++) n_active += tokens_left(chunk->items[i]) > 0;
+    for (size_t i = 0; i < n_items; i++) n_active += tokens_ready(chunk->items[i]) > 0;
     const size_t part = rgi_max_size(1, most / n_active);
     size_t spare = most;
-    for (size_t i = 0; i < n_items; i++) spare -= rgi_min_size(spare, rgi_min_size(part, tokens_left(chunk->items[i])));
+    for (size_t i = 0; i < n_items; i++) spare -= rgi_min_size(spare, rgi_min_size(part, tokens_ready(chunk->items[i])));
     for (size_t i = 0; i < n_items && chunk->n_rows < most; i++) {
-        const size_t left = tokens_left(chunk->items[i]);
-        if (left == 0) continue;
-        const size_t extra = left > part ? rgi_min_size(spare, left - part) : 0;
-        const size_t n = rgi_min_size(rgi_min_size(left, part) + extra, most - chunk->n_rows);
+        const size_t ready = tokens_ready(chunk->items[i]);
+        if (ready == 0) continue;
+        const size_t extra = ready > part ? rgi_min_size(spare, ready - part) : 0;
+        const size_t n = rgi_min_size(rgi_min_size(ready, part) + extra, most - chunk->n_rows);
         spare -= extra;
-        if (!rgi_state_prepare(chunk->items[i]->state, n)) {
+        if (!rgi_state_prepare(chunk->items[i]->state, chunk->items[i]->tokens + chunk->items[i]->n_consumed, n)) {
             chunk->items[i]->status = RG_ERR_MEMORY;
             return rgi_fail(chunk->error, RG_ERR_MEMORY, RG_NO_OFFSET, "no memory for the state of work item %zu", i);
         }

@@ -15,4 +15,9 @@ bool rgi_forward_reserve(rg_model *model);
 /* As rg_state_logits. */
 rg_status rgi_state_logits(rg_state *state, float *logits, rg_error *error);
 
+/* As rg_state_rewind_within, rg_state_rewind_to and rg_state_reuse_within. */
+rg_status rgi_state_rewind(rg_state *state, uint64_t position, const rg_run *run, rg_error *error);
+rg_status rgi_state_rewind_to(rg_state *state, const char *name, const rg_run *run, rg_error *error);
+rg_status rgi_state_reuse(rg_state *state, const rg_token *tokens, size_t n_tokens, size_t *n_kept, const rg_run *run, rg_error *error);
+
 #endif

@@ -69,20 +69,6 @@ static rg_status encode_rest_of_turn(const rgi_call *call, const rg_tokenizer *t
     return status;
 }
 
-/* Where in the dialogue a state is after the first n of a message's tokens. */
-static int turn_after(int turn, const rg_tokenizer_info *info, const rg_token *tokens, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (tokens[i] == info->start_of_turn)
-            turn = RGI_TURN_OPEN;
-        else if (tokens[i] == info->end_of_turn)
-            turn = RGI_TURN_CLOSING;
-        else if (turn == RGI_TURN_CLOSING)
-            turn = RGI_TURN_NONE;
-    }
-    return turn;
-}
-
 rg_status rgi_chat_say(const rgi_call *call, int role, const char *text)
 {
     const rg_tokenizer *tokenizer;
@@ -93,7 +79,7 @@ rg_status rgi_chat_say(const rgi_call *call, int role, const char *text)
     if (info.start_of_turn < 0 || info.end_of_turn < 0)
         return rgi_fail(call->error, RG_ERR_DIALOGUE, RG_NO_OFFSET, "the vocabulary has no <start_of_turn> or no <end_of_turn>");
 
-    const int turn = rgi_state_turn(call->state);
+    const uint32_t turn = rgi_state_turn(call->state);
     const bool is_user = role == RG_USER, goes_on = !is_user && turn == RGI_TURN_REPLY;
     rg_token *tokens = NULL;
     rgi_prompt prompt = { .max_tokens = is_user ? call->options->max_tokens : 0, .end_token = info.end_of_turn };
@@ -111,8 +97,6 @@ rg_status rgi_chat_say(const rgi_call *call, int role, const char *text)
     prompt.tokens = tokens + n_closed;
     prompt.n_tokens -= n_closed;
     status = rgi_generate(call, &prompt);
-    const bool is_read = prompt.n_read == prompt.n_tokens;
-    rgi_state_set_turn(call->state, is_read && is_user ? RGI_TURN_REPLY : turn_after(turn, &info, prompt.tokens, prompt.n_read));
     rgi_tokenizer_free_tokens(tokenizer, tokens);
     return status;
 }

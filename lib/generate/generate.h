@@ -50,14 +50,6 @@ typedef struct rgi_prompt {
 rg_status rgi_generate(const rgi_call *call, rgi_prompt *prompt);
 rg_status rgi_generate_text(const rgi_call *call, const char *text);
 
-/* Of rgi_state_turn. */
-enum {
-    RGI_TURN_NONE = 0,  /* between turns */
-    RGI_TURN_OPEN = 1,  /* inside a turn whose reading was stopped */
-    RGI_TURN_REPLY = 2, /* inside the model's turn, opened for a reply */
-    RGI_TURN_CLOSING = 3 /* stopped after <end_of_turn> and before its line feed */
-};
-
 rg_status rgi_chat_say(const rgi_call *call, int role, const char *text);
 
 #endif

@@ -207,6 +207,16 @@ uint32_t rgi_model_vocab_size(const rg_model *model) { return model->config.voca
 rg_token rgi_model_bos(const rg_model *model) { return model->config.bos; }
 rg_token rgi_model_eos(const rg_model *model) { return model->config.eos; }
 
+uint32_t rgi_model_turn_after(const rg_model *model, uint32_t turn, const rg_token *tokens, uint64_t n_tokens)
+{
+    return model->tokenizer ? rgi_dialogue_turn_after(model->tokenizer, turn, tokens, n_tokens) : RGI_TURN_NONE;
+}
+
+bool rgi_model_is_turn(const rg_model *model, uint32_t turn)
+{
+    return model->tokenizer ? rgi_dialogue_is_turn(model->tokenizer, turn) : turn == RGI_TURN_NONE;
+}
+
 rg_page_layout rgi_model_page_layout(const rg_model *model, uint32_t layer)
 {
     const rgi_config *config = &model->config;

@@ -64,6 +64,10 @@ uint32_t rgi_model_vocab_size(const rg_model *model);
 rg_token rgi_model_bos(const rg_model *model);
 rg_token rgi_model_eos(const rg_model *model);
 
+/* Where in a dialogue (RGI_TURN_... of tokenizer.h) more tokens lead; without a tokenizer always 0. */
+uint32_t rgi_model_turn_after(const rg_model *model, uint32_t turn, const rg_token *tokens, uint64_t n_tokens);
+bool rgi_model_is_turn(const rg_model *model, uint32_t turn);
+
 /* Where one attention layer's keys and values lie in a page, and how large a page is. */
 rg_page_layout rgi_model_page_layout(const rg_model *model, uint32_t layer);
 uint64_t rgi_model_page_bytes(const rg_model *model, int window_type);

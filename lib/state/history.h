@@ -18,7 +18,7 @@ typedef struct rgi_history_block {
 typedef struct rgi_history {
     const rg_allocator *allocator;
     uint64_t max_kept;           /* at least so many are kept; 0: none */
-    uint64_t first, end;         /* positions [first, end) are kept; first is a multiple of the block, or equal to end */
+    uint64_t first, end;         /* positions [first, end) are kept; blocks stand at multiples of their length */
     rgi_history_block **blocks;  /* [n] */
     size_t n, capacity;
     rgi_history_block **spare;   /* taken by rgi_history_take_all and not in use */

@@ -5,7 +5,7 @@
 #define RGI_STATE_H
 
 #include "model/model.h"
-#include "state/checkpoint.h"
+#include "state/points.h"
 #include "state/history.h"
 #include "state/window.h"
 #include <recurrentgemma/state.h>
@@ -23,7 +23,7 @@ struct rg_state {
     atomic_int users;      /* -1: one that changes it; n > 0: so many readers */
     rg_state_options options; /* with the window type decided */
     rgi_window_rules rules;
-    rgi_checkpoint_rules checkpoint_rules;
+    rgi_point_rules point_rules;
     bool is_reserved;
 
     /* The value. */
@@ -72,13 +72,13 @@ rg_status rgi_state_fork(rg_state **fork, const rg_state *state);
 rg_status rgi_state_checkpoint(rg_state *state, const char *name, rg_error *error);
 /* A state of the same model and options at an earlier point: at what `held` holds, or at 0 when it is NULL, with the ids before it and the
  * points at or before `end`. */
-rg_status rgi_state_at(rg_state **earlier, const rg_state *state, const rgi_checkpoint *held, uint64_t end);
+rg_status rgi_state_at(rg_state **earlier, const rg_state *state, const rgi_held *held, uint64_t end);
 /* Exchanges the values of two states of the same model and options. */
 void rgi_state_swap(rg_state *a, rg_state *b);
 
 /* The nearest position at or before `position` from which it can be reached: its value is *held, or position 0 when that is NULL. false: there is none, and
  * *nearest is the nearest position that can be reached. */
-bool rgi_state_find_way(const rg_state *state, uint64_t position, const rgi_checkpoint **held, uint64_t *nearest);
+bool rgi_state_find_way(const rg_state *state, uint64_t position, const rgi_held **held, uint64_t *nearest);
 /* Every position from this one on can be reached. */
 uint64_t rgi_state_reachable_from(const rg_state *state);
 

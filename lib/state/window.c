@@ -20,11 +20,14 @@ static rgi_shared *take_page(rgi_window *window, const rgi_window_rules *rules)
     return rgi_shared_new(rules->pool, rules->allocator, rules->page_bytes);
 }
 
-static void release_page(const rgi_window_rules *rules, rgi_shared *page)
+void rgi_window_give_back(const rgi_window_rules *rules, rgi_shared *shared, rgi_pool *pool)
 {
-    if (rules->wipe && rgi_shared_is_alone(page)) rules->wipe(rules->wipe_user, page);
-    rgi_shared_release(page, rules->pool, rules->allocator);
+    if (!shared) return;
+    if (rules->is_wiped && rgi_shared_is_alone(shared)) rgi_buffer_clear(rules->backend, shared->buffer, shared->bytes);
+    rgi_shared_release(shared, pool, rules->allocator);
 }
+
+static void release_page(const rgi_window_rules *rules, rgi_shared *page) { rgi_window_give_back(rules, page, rules->pool); }
 
 static void give_page(rgi_window *window, const rgi_window_rules *rules, rgi_shared *page)
 {
@@ -40,10 +43,29 @@ static bool make_room(rgi_window *window, const rgi_window_rules *rules, size_t 
            rgi_reserve(rules->allocator, (void **)&window->buffers, &window->buffers_capacity, n, sizeof *window->buffers);
 }
 
+/* The page that `position` falls into, if rows before it are written there and others hold it, is replaced by a copy of those rows. */
+static bool unshare_last(rgi_window *window, const rgi_window_rules *rules, uint64_t position)
+{
+    const uint64_t n_rows = position % rules->page_length, plane_bytes = rules->page_bytes / rules->n_planes;
+    if (n_rows == 0 || window->n == 0 || rgi_shared_is_alone(window->pages[window->n - 1])) return true;
+    rgi_shared *copy = take_page(window, rules), **last = &window->pages[window->n - 1];
+    if (!copy) return false;
+    for (uint32_t plane = 0; plane < rules->n_planes; plane++)
+        if (rgi_buffer_copy(rules->backend, copy->buffer, (*last)->buffer, plane * plane_bytes, plane_bytes / rules->page_length * n_rows) != RG_OK) {
+            release_page(rules, copy);
+            return false;
+        }
+    release_page(rules, *last);
+    *last = copy;
+    window->buffers[window->n - 1] = copy->buffer;
+    return true;
+}
+
 bool rgi_window_extend(rgi_window *window, const rgi_window_rules *rules, uint64_t position, uint64_t n)
 {
     if (!rules->page_bytes || n == 0) return true;
     if (window->n == 0) window->first = position / rules->page_length;
+    if (!unshare_last(window, rules, position)) return false;
     const uint64_t end = (position + n - 1) / rules->page_length + 1; /* one past the last page */
     size_t wanted;
     if (!rgi_to_size(end - window->first, &wanted) || !make_room(window, rules, wanted)) return false;
@@ -101,4 +123,20 @@ void rgi_window_clear(rgi_window *window, const rgi_window_rules *rules)
     rgi_free(rules->allocator, window->buffers);
     rgi_free(rules->allocator, window->spare);
     memset(window, 0, sizeof *window);
+}
+
+bool rgi_window_share(rgi_window *copy, rgi_shared *const *pages, size_t n_pages, uint64_t first_page, const rgi_window_rules *rules)
+{
+    if (n_pages > 0 && !make_room(copy, rules, n_pages)) {
+        rgi_window_clear(copy, rules);
+        return false;
+    }
+    for (size_t i = 0; i < n_pages; i++) {
+        rgi_shared_retain(pages[i]);
+        copy->pages[i] = pages[i];
+        copy->buffers[i] = pages[i]->buffer;
+    }
+    copy->n = n_pages;
+    copy->first = first_page;
+    return true;
 }

@@ -5,6 +5,7 @@
 #ifndef RGI_WINDOW_H
 #define RGI_WINDOW_H
 
+#include "backend/backend.h"
 #include "state/shared.h"
 
 typedef struct rgi_window {
@@ -22,23 +23,29 @@ typedef struct rgi_window {
 typedef struct rgi_window_rules {
     rgi_pool *pool;
     const rg_allocator *allocator;
+    rgi_backend *backend;
     uint32_t page_length;
+    uint32_t n_planes;   /* keys and values of each attention layer; a plane has page_length rows */
     uint64_t page_bytes; /* 0: the model has no attention layers, and windows stay empty */
     uint64_t past;       /* how many earlier positions a query sees */
-    /* Overwrites a page before it is given back; NULL when the host did not ask for it. */
-    void (*wipe)(void *user, rgi_shared *page);
-    void *wipe_user;
+    bool is_wiped;       /* buffers are overwritten before they are given back */
 } rgi_window_rules;
 
 /* Pages that a window can touch between calls. */
 size_t rgi_window_max_pages(const rgi_window_rules *rules);
 
-/* Makes sure that positions [position, position + n) can be written. false: no memory; rgi_window_settle(position) undoes a part. */
+/* Makes sure that positions [position, position + n) can be written: a page that others hold too is replaced by a copy of its rows before
+ * `position`. false: no memory; rgi_window_settle(position) undoes a part. */
 bool rgi_window_extend(rgi_window *window, const rgi_window_rules *rules, uint64_t position, uint64_t n);
 /* Keeps what a query at `position` can see of the positions before it, and gives the other pages back. */
 void rgi_window_settle(rgi_window *window, const rgi_window_rules *rules, uint64_t position);
 /* Takes pages until it owns rgi_window_max_pages. false: no memory, nothing changed that matters. */
 bool rgi_window_reserve(rgi_window *window, const rgi_window_rules *rules);
 void rgi_window_clear(rgi_window *window, const rgi_window_rules *rules);
+/* Makes *copy, which is empty, hold these pages too. false: no memory, *copy is empty. */
+bool rgi_window_share(rgi_window *copy, rgi_shared *const *pages, size_t n_pages, uint64_t first_page, const rgi_window_rules *rules);
+
+/* Gives up a hold on a page or a recurrent part (NULL is accepted), wiped first if the rules say so and nobody else holds it. */
+void rgi_window_give_back(const rgi_window_rules *rules, rgi_shared *shared, rgi_pool *pool);
 
 #endif

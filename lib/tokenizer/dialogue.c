@@ -61,6 +61,38 @@ static rg_status put_opening(rgi_ids *ids, const rg_tokenizer *t)
     return rgi_encode_append(ids, t, "model\n", 6, true);
 }
 
+rg_status rgi_dialogue_find_opening(rg_tokenizer *t)
+{
+    rgi_ids ids = { .tokens = t->reply_opening, .room = RGI_MAX_OPENING };
+    const rg_status status = rgi_encode_append(&ids, t, "model\n", 6, true);
+    t->n_reply_opening = (uint32_t)ids.n;
+    return status;
+}
+
+static uint32_t turn_after_one(const rg_tokenizer *t, uint32_t turn, rg_token token)
+{
+    if (token == t->start_of_turn) return RGI_TURN_OPENING;
+    if (token == t->end_of_turn) return RGI_TURN_CLOSING;
+    if (turn == RGI_TURN_CLOSING) return RGI_TURN_NONE;
+    if (turn < RGI_TURN_OPENING) return turn;
+    const uint32_t n_matched = turn - RGI_TURN_OPENING;
+    if (token != t->reply_opening[n_matched]) return RGI_TURN_OPEN;
+    return n_matched + 1 == t->n_reply_opening ? RGI_TURN_REPLY : turn + 1;
+}
+
+uint32_t rgi_dialogue_turn_after(const rg_tokenizer *t, uint32_t turn, const rg_token *tokens, uint64_t n_tokens)
+{
+    if (t->start_of_turn < 0 || t->end_of_turn < 0) return RGI_TURN_NONE;
+    for (uint64_t i = 0; i < n_tokens; i++) turn = turn_after_one(t, turn, tokens[i]);
+    return turn;
+}
+
+bool rgi_dialogue_is_turn(const rg_tokenizer *t, uint32_t turn)
+{
+    if (t->start_of_turn < 0 || t->end_of_turn < 0) return turn == RGI_TURN_NONE;
+    return turn <= RGI_TURN_CLOSING || (turn >= RGI_TURN_OPENING && turn - RGI_TURN_OPENING < t->n_reply_opening);
+}
+
 static rg_status check_turn_tokens(const rg_tokenizer *t, rg_error *error)
 {
     if (t->start_of_turn >= 0 && t->end_of_turn >= 0) return RG_OK;

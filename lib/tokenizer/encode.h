@@ -17,4 +17,7 @@ rg_status rgi_encode_bos(rgi_ids *ids, const rg_tokenizer *t, unsigned flags, rg
 /* Sets *n_tokens; RG_ERR_BUFFER when not all had room. */
 rg_status rgi_encode_finish(const rgi_ids *ids, size_t *n_tokens, rg_error *error);
 
+/* Fills in reply_opening. RG_ERR_MEMORY. */
+rg_status rgi_dialogue_find_opening(rg_tokenizer *t);
+
 #endif

@@ -42,6 +42,21 @@ rg_status rgi_dialogue_encode_turn(const rg_tokenizer *tokenizer, int role, cons
                                    bool closes_previous, bool begins, rg_token **tokens, size_t *n_tokens, rg_error *error);
 void rgi_tokenizer_free_tokens(const rg_tokenizer *tokenizer, rg_token *tokens);
 
+/* Where in a dialogue a run of tokens ends. From RGI_TURN_OPENING on: <start_of_turn> and that many ids of the model's opening have come, and
+ * it is not yet known whose turn it is. */
+enum {
+    RGI_TURN_NONE = 0,    /* between turns */
+    RGI_TURN_OPEN = 1,    /* inside a turn */
+    RGI_TURN_REPLY = 2,   /* inside the model's turn, after its opening */
+    RGI_TURN_CLOSING = 3, /* after <end_of_turn> and before its line feed */
+    RGI_TURN_OPENING = 16
+};
+
+/* Where it is after more tokens; a dialogue begins with RGI_TURN_NONE. The ids alone decide, so it can be found again from them. */
+uint32_t rgi_dialogue_turn_after(const rg_tokenizer *tokenizer, uint32_t turn, const rg_token *tokens, uint64_t n_tokens);
+/* Whether a number is one of these. */
+bool rgi_dialogue_is_turn(const rg_tokenizer *tokenizer, uint32_t turn);
+
 rg_status rgi_detokenizer_new(rg_detokenizer **detokenizer, const rg_tokenizer *tokenizer);
 void rgi_detokenizer_free(rg_detokenizer *detokenizer);
 void rgi_detokenizer_reset(rg_detokenizer *detokenizer);

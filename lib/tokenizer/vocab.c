@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Opens tokenizer.model and checks that its pieces make a vocabulary that can encode every text. */
-#include "tokenizer/vocab.h"
+#include "tokenizer/encode.h"
 
 #include "base/error.h"
 #include "base/float16.h"
@@ -183,7 +183,8 @@ static rg_status build(rg_tokenizer *t, const char *path, size_t n_bytes, const 
     if (status != RG_OK) return rgi_fail_plain(error, status);
     t->start_of_turn = turn_token(t, "<start_of_turn>");
     t->end_of_turn = turn_token(t, "<end_of_turn>");
-    return RG_OK;
+    status = rgi_dialogue_find_opening(t);
+    return status == RG_OK ? RG_OK : rgi_fail_plain(error, status);
 }
 
 rg_status rgi_tokenizer_open(rg_tokenizer **tokenizer, const rgi_host *host, const char *path, rg_error *error)

@@ -27,6 +27,8 @@ typedef struct rgi_piece_place {
     uint32_t text;           /* where the text with spaces begins: the same place when it has none */
 } rgi_piece_place;
 
+#define RGI_MAX_OPENING 8u /* "model\n" has six bytes */
+
 struct rg_tokenizer {
     rg_allocator allocator;
     uint64_t max_text_bytes;
@@ -39,6 +41,8 @@ struct rg_tokenizer {
     uint32_t longest;        /* of all texts with spaces, in bytes */
     bool has_unused;
     rg_token unk, bos, eos, pad, start_of_turn, end_of_turn; /* -1: none */
+    rg_token reply_opening[RGI_MAX_OPENING]; /* what follows <start_of_turn> where the model is to speak: the ids of "model\n" */
+    uint32_t n_reply_opening;
     rg_token byte_pieces[256];
     uint32_t unk_surface, unk_surface_bytes;
 

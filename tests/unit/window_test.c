@@ -29,7 +29,7 @@ static void begin(uint32_t page_length, uint64_t past)
 {
     n_allowed = 1 << 30;
     REQUIRE(rgi_pool_init(&pool, &rgi_system_allocator, 0, make, destroy, NULL));
-    rules = (rgi_window_rules){ &pool, &rgi_system_allocator, page_length, 32, past, NULL, NULL };
+    rules = (rgi_window_rules){ .pool = &pool, .allocator = &rgi_system_allocator, .page_length = page_length, .n_planes = 2, .page_bytes = 32, .past = past };
 }
 
 static void end(rgi_window *window)

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Points to come back to: what they hold, and how much all of a state's may hold together. */
+#include "state/points.h"
+
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/memory.h"
+
+#define MAX_NAMES 65536u
+
+rgi_held *rgi_held_new(const rgi_point_rules *rules, uint64_t position, uint32_t turn, rgi_shared *part, rgi_shared *const *pages,
+                                   size_t n_pages, uint64_t first_page)
+{
+    rgi_held *fresh = rgi_alloc(rules->window->allocator, sizeof *fresh + n_pages * (uint64_t)sizeof *fresh->pages);
+    if (!fresh) return NULL;
+    atomic_init(&fresh->holders, 1);
+    fresh->position = position;
+    fresh->turn = turn;
+    fresh->part = part;
+    fresh->first_page = first_page;
+    fresh->n_pages = n_pages;
+    if (part) rgi_shared_retain(part);
+    for (size_t i = 0; i < n_pages; i++) rgi_shared_retain(fresh->pages[i] = pages[i]);
+    return fresh;
+}
+
+void rgi_held_release(rgi_held *checkpoint, const rgi_point_rules *rules)
+{
+    if (!checkpoint || atomic_fetch_sub_explicit(&checkpoint->holders, 1, memory_order_acq_rel) != 1) return;
+    rgi_window_give_back(rules->window, checkpoint->part, rules->parts);
+    for (size_t i = 0; i < checkpoint->n_pages; i++) rgi_window_give_back(rules->window, checkpoint->pages[i], rules->window->pool);
+    rgi_free(rules->window->allocator, checkpoint);
+}
+
+/* Whether an earlier point holds this page too. Points are in order and on one line of tokens, so the nearest one before tells. */
+static bool holds_page(const rgi_held *held, uint64_t index, const rgi_shared *page)
+{
+    return held && index >= held->first_page && index - held->first_page < held->n_pages && held->pages[index - held->first_page] == page;
+}
+
+/* What all points hold, or would without the one at `skipped`. */
+static uint64_t count_bytes(const rgi_points *points, const rgi_point_rules *rules, size_t skipped)
+{
+    uint64_t bytes = 0;
+    const rgi_held *before = NULL;
+    for (size_t i = 0; i < points->n; i++) {
+        const rgi_held *held = points->items[i].held;
+        if (!held || held == before || i == skipped) continue;
+        if (held->part) bytes += rules->part_bytes;
+        for (size_t page = 0; page < held->n_pages; page++)
+            if (!holds_page(before, held->first_page + page, held->pages[page])) bytes += held->pages[page]->bytes;
+        before = held;
+    }
+    return bytes;
+}
+
+static uint64_t bytes_alone(const rgi_held *held, const rgi_point_rules *rules)
+{
+    uint64_t bytes = held->part ? rules->part_bytes : 0;
+    for (size_t page = 0; page < held->n_pages; page++) bytes += held->pages[page]->bytes;
+    return bytes;
+}
+
+/* Automatic points before named ones, then the older one. */
+static bool goes_before(const rgi_point *a, const rgi_point *b)
+{
+    const bool a_is_named = a->name != NULL, b_is_named = b->name != NULL;
+    return a_is_named != b_is_named ? b_is_named : a->age < b->age;
+}
+
+void rgi_points_remove(rgi_points *points, const rgi_point_rules *rules, size_t index)
+{
+    rgi_held_release(points->items[index].held, rules);
+    rgi_free(rules->window->allocator, points->items[index].name);
+    memmove(points->items + index, points->items + index + 1, (points->n - index - 1) * sizeof *points->items);
+    points->n--;
+    points->bytes = count_bytes(points, rules, points->n);
+}
+
+/* Takes memory from points until all is within the budget. An automatic point without memory has no use and goes; the newest stays. */
+static void keep_budget(rgi_points *points, const rgi_point_rules *rules, uint64_t max_bytes)
+{
+    points->bytes = count_bytes(points, rules, points->n);
+    while (points->bytes > max_bytes) {
+        size_t victim = points->n;
+        for (size_t i = 0; i < points->n; i++) {
+            const rgi_point *point = &points->items[i];
+            if (point->held && point->age + 1 != points->next_age && (victim == points->n || goes_before(point, &points->items[victim]))) victim = i;
+        }
+        if (victim == points->n) return;
+        if (points->items[victim].name) {
+            rgi_held_release(points->items[victim].held, rules);
+            points->items[victim].held = NULL;
+            points->bytes = count_bytes(points, rules, points->n);
+        } else {
+            rgi_points_remove(points, rules, victim);
+        }
+    }
+}
+
+size_t rgi_points_find(const rgi_points *points, const char *name)
+{
+    size_t i = 0;
+    while (i < points->n && !(points->items[i].name && strcmp(points->items[i].name, name) == 0)) i++;
+    return i;
+}
+
+rg_status rgi_points_add(rgi_points *points, const rgi_point_rules *rules, const char *name, uint64_t position, rgi_held *held, uint64_t max_bytes)
+{
+    const rg_allocator *allocator = rules->window->allocator;
+    if (held && bytes_alone(held, rules) > max_bytes) return RG_ERR_LIMIT;
+    const size_t old = name ? rgi_points_find(points, name) : points->n;
+    if (old == points->n && points->n >= MAX_NAMES) return RG_ERR_LIMIT;
+    char *copy = name ? rgi_copy_string(allocator, name) : NULL;
+    if ((name && !copy) || !rgi_reserve(allocator, (void **)&points->items, &points->capacity, points->n + 1, sizeof *points->items)) {
+        rgi_free(allocator, copy);
+        return RG_ERR_MEMORY;
+    }
+    if (old < points->n) rgi_points_remove(points, rules, old);
+    size_t at = points->n;
+    while (at > 0 && points->items[at - 1].position > position) at--;
+    memmove(points->items + at + 1, points->items + at, (points->n - at) * sizeof *points->items);
+    points->items[at] = (rgi_point){ copy, position, points->next_age++, held };
+    points->n++;
+    keep_budget(points, rules, max_bytes);
+    return RG_OK;
+}
+
+const rgi_point *rgi_points_before(const rgi_points *points, uint64_t position)
+{
+    const rgi_point *found = NULL;
+    for (size_t i = 0; i < points->n && points->items[i].position <= position; i++)
+        if (points->items[i].held) found = &points->items[i];
+    return found;
+}
+
+bool rgi_points_share(rgi_points *copy, const rgi_points *from, const rgi_point_rules *rules, uint64_t end)
+{
+    const rg_allocator *allocator = rules->window->allocator;
+    size_t n = 0;
+    while (n < from->n && from->items[n].position <= end) n++;
+    if (n > 0 && !rgi_reserve(allocator, (void **)&copy->items, &copy->capacity, n, sizeof *copy->items)) return false;
+    for (size_t i = 0; i < n; i++) {
+        rgi_point point = from->items[i];
+        if (point.name && !(point.name = rgi_copy_string(allocator, point.name))) {
+            rgi_points_clear(copy, rules);
+            return false;
+        }
+        if (point.held) atomic_fetch_add_explicit(&point.held->holders, 1, memory_order_relaxed);
+        copy->items[copy->n++] = point;
+    }
+    copy->next_age = from->next_age;
+    copy->bytes = count_bytes(copy, rules, n);
+    return true;
+}
+
+void rgi_points_clear(rgi_points *points, const rgi_point_rules *rules)
+{
+    for (size_t i = 0; i < points->n; i++) {
+        rgi_held_release(points->items[i].held, rules);
+        rgi_free(rules->window->allocator, points->items[i].name);
+    }
+    rgi_free(rules->window->allocator, points->items);
+    *points = (rgi_points){ 0 };
+}
