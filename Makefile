@@ -33,7 +33,7 @@ QUIET    = $(if $(V),,@printf '  %s\n' '$@';)
 # BLIS's header does not tell its version; Debian's package does.
 BLIS_VERSION := $(shell dpkg-query -W -f='$${Version}' libblis-dev 2>/dev/null)
 DEFINES := -DRGI_WITH_BLIS=$(WITH_BLIS) -DRGI_WITH_DEMO=$(WITH_DEMO) -DRGI_BLIS_VERSION='"$(BLIS_VERSION)"'
-LIBS    := $(if $(filter 1,$(WITH_BLIS)),-lblis) -lm
+LIBS    := $(if $(filter 1,$(WITH_BLIS)),-lblis) -lxxhash -lm
 EDIT    := $(if $(filter 1,$(WITH_EDIT)),-ledit)
 
 LIB_C   := $(sort $(wildcard lib/*/*.c lib/*/*/*.c))

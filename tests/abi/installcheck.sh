@@ -50,7 +50,7 @@ check_empty "paths in the .pc file are relative to its prefix" "$folder/fixed"
 shared_flags=$(pkg-config --cflags --libs recurrentgemma)
 # The archive itself, since a linker that finds both prefers the shared library.
 static_flags=$(pkg-config --cflags --libs --static recurrentgemma | sed 's/-lrecurrentgemma/-l:librecurrentgemma.a/')
-case "$shared_flags" in *-lblis*) failed "programs with the shared library are not linked to BLIS" ;; *) passed ;; esac
+case "$shared_flags" in *-lblis* | *-lxxhash*) failed "programs with the shared library are not linked to its own libraries" ;; *) passed ;; esac
 
 model=$PWD/tests/data/golden/griffin-rra
 cp tests/abi/installed.c "$folder/installed.c"
