@@ -65,12 +65,15 @@ static bool reserve_blocks(rgi_history *history, size_t n)
     return rgi_reserve(history->allocator, (void **)&history->blocks, &history->capacity, n, sizeof *history->blocks);
 }
 
-/* The last block gets a copy of its own, if others hold it and more is to be written into it. */
+/* The block that the next id goes into gets a copy of its own, if there are ids in it already and others hold it. (Blocks behind it, from a
+ * chunk that was dropped, have no ids and no other holders.) */
 static bool unshare_last(rgi_history *history)
 {
     const size_t n_used = (size_t)(history->end % BLOCK);
-    if (history->n == 0 || n_used == 0 || is_alone(history->blocks[history->n - 1])) return true;
-    rgi_history_block *copy = take(history), **last = &history->blocks[history->n - 1];
+    if (history->n == 0 || n_used == 0) return true;
+    rgi_history_block **last = &history->blocks[history->end / BLOCK - first_block(history)];
+    if (is_alone(*last)) return true;
+    rgi_history_block *copy = take(history);
     if (!copy) return false;
     memcpy(copy->ids, (*last)->ids, n_used * sizeof *copy->ids);
     release(history, *last);
@@ -91,7 +94,7 @@ bool rgi_history_prepare(rgi_history *history, uint64_t n)
     return true;
 }
 
-/* Drops blocks in front that max_kept does not ask for, and those behind the end. */
+/* Drops blocks in front that max_kept does not ask for. */
 static void settle(rgi_history *history)
 {
     size_t n_old = 0;
@@ -117,15 +120,6 @@ void rgi_history_append(rgi_history *history, const rg_token *tokens, uint64_t n
         n -= part;
     }
     settle(history);
-}
-
-void rgi_history_truncate(rgi_history *history, uint64_t position)
-{
-    if (position >= history->end) return;
-    const uint64_t n_blocks = (position + BLOCK - 1) / BLOCK - first_block(history);
-    while (history->n > n_blocks) give(history, history->blocks[--history->n]);
-    history->end = position;
-    if (history->n == 0) history->first = position;
 }
 
 /* Blocks that a full history and the longest chunk touch. */

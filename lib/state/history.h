@@ -35,8 +35,6 @@ void rgi_history_restart(rgi_history *history, uint64_t position);
 bool rgi_history_prepare(rgi_history *history, uint64_t n);
 /* What was prepared; the oldest blocks beyond max_kept fall out. */
 void rgi_history_append(rgi_history *history, const rg_token *tokens, uint64_t n);
-/* Forgets what stands at `position` >= first and behind it. */
-void rgi_history_truncate(rgi_history *history, uint64_t position);
 /* Takes all blocks that will ever be needed. false: no memory. */
 bool rgi_history_take_all(rgi_history *history);
 uint64_t rgi_history_max_bytes(const rgi_history *history);
