@@ -211,12 +211,24 @@ static int take_argument(int *index, int argc, char **argv, const option *option
     return take(o, value);
 }
 
-bool options_parse(const char **operand, int *code, int argc, char **argv, const usage *about, const option *options, size_t n_options)
+/* "FILE is missing", by the name that --help gives the operand of that index. */
+static int complain_missing(const usage *about, int index)
 {
-    *operand = NULL;
+    const char *name = about->arguments;
+    for (; index > 0; index--) {
+        name += strcspn(name, " ");
+        name += strspn(name, " ");
+    }
+    return complain_usage("%.*s is missing", (int)strcspn(name, " ."), name);
+}
+
+bool options_parse_operands(int *n_operands, int least, int most, int *code, int argc, char **argv, const usage *about, const option *options,
+                            size_t n_options)
+{
     bool takes_options = true;
+    int n = 0; /* operands so far; they move to the front of argv, over what has been read already */
     for (int i = 1; i < argc; i++) {
-        const char *argument = argv[i];
+        char *argument = argv[i];
         if (takes_options && strcmp(argument, "--") == 0) {
             takes_options = false;
         } else if (takes_options && (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0)) {
@@ -226,14 +238,26 @@ bool options_parse(const char **operand, int *code, int argc, char **argv, const
         } else if (takes_options && argument[0] == '-' && argument[1]) {
             *code = take_argument(&i, argc, argv, options, n_options);
             if (*code) return false;
-        } else if (!*operand) {
-            *operand = argument;
+        } else if (n < most) {
+            argv[++n] = argument;
         } else {
             *code = complain_usage("'%s' is one argument too many", argument);
             return false;
         }
     }
-    if (*operand) return true;
-    *code = complain_usage("%.*s is missing", (int)strcspn(about->arguments, " "), about->arguments);
+    *n_operands = n;
+    if (n >= least) {
+        argv[n + 1] = NULL;
+        return true;
+    }
+    *code = complain_missing(about, n);
     return false;
+}
+
+bool options_parse(const char **operand, int *code, int argc, char **argv, const usage *about, const option *options, size_t n_options)
+{
+    int n_operands = 0;
+    if (!options_parse_operands(&n_operands, 1, 1, code, argc, argv, about, options, n_options)) return false;
+    *operand = argv[1];
+    return true;
 }

@@ -71,7 +71,7 @@ typedef struct option {
 /* What --help says above and below the options. */
 typedef struct usage {
     const char *verb;
-    const char *arguments; /* such as "MODEL -p TEXT"; its first word is the one operand that every verb has */
+    const char *arguments; /* such as "MODEL -p TEXT": the operands' names come first, those that may be absent in brackets */
     const char *about;     /* paragraphs, separated by line feeds */
     const char *notes;     /* the same, after the options; may be NULL */
 } usage;
@@ -80,6 +80,11 @@ typedef struct usage {
  * may come in any order; "--" ends the options. True: *operand is set. False: *code is the exit code, 0 after --help, else
  * EXIT_USAGE after a complaint. Strings point into argv. */
 bool options_parse(const char **operand, int *code, int argc, char **argv, const usage *about, const option *options, size_t n_options);
+
+/* The same for a verb that takes `least` to `most` operands. True: they stand in argv[1] to argv[*n_operands], in their order, and
+ * argv[*n_operands + 1] is NULL. */
+bool options_parse_operands(int *n_operands, int least, int most, int *code, int argc, char **argv, const usage *about, const option *options,
+                            size_t n_options);
 
 /* Prints paragraphs, wrapped to lines of at most 80 columns that begin with `indent` blanks; the cursor stands at `column`. */
 void options_print_wrapped(const char *text, int column, int indent);
