@@ -38,7 +38,7 @@ typedef struct rg_allocator {
 /** How rg_io.open shall open a file. */
 enum {
     RG_IO_READ = 0,  /**< An existing file, for reading. */
-    RG_IO_CREATE = 1 /**< A new file, for writing, mode 0600; fails when the name exists. */
+    RG_IO_CREATE = 1 /**< A new file, for writing, mode 0600; fails when the name exists, with *system_error EEXIST. */
 };
 
 /**
@@ -46,7 +46,7 @@ enum {
  *
  * Each function returns RG_OK, RG_ERR_NOT_FOUND, RG_ERR_MEMORY or RG_ERR_IO; after the latter
  * *system_error, where given, tells the system's number. Paths are the ones the host passed, joined with '/'
- * and a file name.
+ * and a file name; for a save also with an ending such as ".4711-0.tmp", and without their last part.
  *
  * Threads    called from the thread that called the library; several threads when several objects share it.
  */
@@ -62,12 +62,22 @@ typedef struct rg_io {
     rg_status (*map)(void *user, void *file, const void **address, uint64_t *bytes, int *system_error);
     /** Whether `path` names a folder: *is_directory is 0 or 1. */
     rg_status (*is_directory)(void *user, const char *path, int *is_directory, int *system_error);
-    /* For writing. All NULL: the object can read only. */
+    /* For writing. All NULL: the object can read only. A save opens a file, writes, syncs, closes and renames it, and syncs the folder; what
+     * failed is not tried again, and before the rename the file is then removed. */
+    /** Appends all n_bytes, or fails. */
     rg_status (*write)(void *user, void *file, const void *bytes, size_t n_bytes, int *system_error);
+    /** RG_OK: all that was written survives a loss of power. */
     rg_status (*sync)(void *user, void *file, int *system_error);
+    /** Closes a file opened with RG_IO_CREATE, also where it fails. */
     rg_status (*close_write)(void *user, void *file, int *system_error);
+    /** Gives a file the name `to`, which may exist: at any moment that name is either the old file or the new one. */
     rg_status (*rename)(void *user, const char *from, const char *to, int *system_error);
+    /** Takes a file's name away. */
     rg_status (*remove)(void *user, const char *path, int *system_error);
+    /**
+     * RG_OK: names given and taken in this folder survive a loss of power. Anything else makes a save RG_ERR_NOT_DURABLE, also where a
+     * file system cannot sync folders at all (EINVAL from the system): a host that can do without that promise returns RG_OK.
+     */
     rg_status (*sync_directory)(void *user, const char *path, int *system_error);
 } rg_io;
 

@@ -34,29 +34,39 @@ static rg_status check_regular(int descriptor, int *system_error)
     return RG_ERR_IO;
 }
 
+/* A signal of the host's may cut waiting short wherever the system waits for a disk or a network; then the call is made again. */
+static int open_patiently(const char *path, int flags)
+{
+    int descriptor;
+    do descriptor = open(path, flags, 0600);
+    while (descriptor < 0 && errno == EINTR);
+    return descriptor;
+}
+
+/* Again after EINTR alone: it says that waiting was cut short, not that bytes were lost, and leaves a lost byte to be reported by the
+ * next call. After any other error the system may have given the bytes up, and another call would answer that all is well. */
+static rg_status sync_descriptor(int descriptor, int *system_error)
+{
+    int result;
+    do result = fsync(descriptor);
+    while (result != 0 && errno == EINTR);
+    return result == 0 ? RG_OK : failed(system_error);
+}
+
 static rg_status posix_open(void *user, void **file, const char *path, int mode, int *system_error)
 {
     (void)user;
     *file = NULL;
+    posix_file *opened = rgi_alloc_zeroed(&rgi_system_allocator, sizeof *opened); /* first, so that no file is made in vain */
+    if (!opened) return RG_ERR_MEMORY;
     /* Not to wait for a writer, where the name is a pipe's. */
     const int flags = mode == RG_IO_CREATE ? O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC : O_RDONLY | O_NONBLOCK | O_CLOEXEC;
-    int descriptor;
-    do descriptor = open(path, flags, 0600);
-    while (descriptor < 0 && errno == EINTR);
-    if (descriptor < 0) return failed(system_error);
-    const rg_status status = check_regular(descriptor, system_error);
-    if (status != RG_OK) {
-        close(descriptor);
-        return status;
-    }
-    posix_file *opened = rgi_alloc_zeroed(&rgi_system_allocator, sizeof *opened);
-    if (!opened) {
-        close(descriptor);
-        return RG_ERR_MEMORY;
-    }
-    opened->descriptor = descriptor;
-    *file = opened;
-    return RG_OK;
+    opened->descriptor = open_patiently(path, flags);
+    rg_status status = opened->descriptor < 0 ? failed(system_error) : RG_OK;
+    if (status == RG_OK && mode != RG_IO_CREATE && (status = check_regular(opened->descriptor, system_error)) != RG_OK) close(opened->descriptor);
+    if (status == RG_OK) *file = opened;
+    else rgi_free(&rgi_system_allocator, opened);
+    return status;
 }
 
 static void posix_close_read(void *user, void *file)
@@ -126,7 +136,8 @@ static rg_status posix_write(void *user, void *file, const void *bytes, size_t n
     while (n_bytes > 0) {
         const ssize_t result = write(((posix_file *)file)->descriptor, at, n_bytes > INT_MAX / 2 ? INT_MAX / 2 : n_bytes);
         if (result < 0 && errno == EINTR) continue;
-        if (result < 0) return failed(system_error);
+        if (result == 0) errno = EIO; /* no progress, and no reason: not to try for ever */
+        if (result <= 0) return failed(system_error);
         at += result;
         n_bytes -= (size_t)result;
     }
@@ -136,15 +147,16 @@ static rg_status posix_write(void *user, void *file, const void *bytes, size_t n
 static rg_status posix_sync(void *user, void *file, int *system_error)
 {
     (void)user;
-    return fsync(((posix_file *)file)->descriptor) == 0 ? RG_OK : failed(system_error);
+    return sync_descriptor(((posix_file *)file)->descriptor, system_error);
 }
 
 static rg_status posix_close_write(void *user, void *file, int *system_error)
 {
     (void)user;
     posix_file *opened = file;
+    /* After EINTR the descriptor is closed all the same (another thread may have it by now), and what was synced before is on disk. */
     const int result = close(opened->descriptor);
-    const rg_status status = result == 0 ? RG_OK : failed(system_error);
+    const rg_status status = result == 0 || errno == EINTR ? RG_OK : failed(system_error);
     rgi_free(&rgi_system_allocator, opened);
     return status;
 }
@@ -152,22 +164,27 @@ static rg_status posix_close_write(void *user, void *file, int *system_error)
 static rg_status posix_rename(void *user, const char *from, const char *to, int *system_error)
 {
     (void)user;
-    return rename(from, to) == 0 ? RG_OK : failed(system_error);
+    int result;
+    do result = rename(from, to);
+    while (result != 0 && errno == EINTR);
+    return result == 0 ? RG_OK : failed(system_error);
 }
 
 static rg_status posix_remove(void *user, const char *path, int *system_error)
 {
     (void)user;
-    return unlink(path) == 0 ? RG_OK : failed(system_error);
+    int result;
+    do result = unlink(path);
+    while (result != 0 && errno == EINTR);
+    return result == 0 ? RG_OK : failed(system_error);
 }
 
 static rg_status posix_sync_directory(void *user, const char *path, int *system_error)
 {
     (void)user;
-    const int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int descriptor = open_patiently(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (descriptor < 0) return failed(system_error);
-    const int result = fsync(descriptor);
-    const rg_status status = result == 0 ? RG_OK : failed(system_error);
+    const rg_status status = sync_descriptor(descriptor, system_error);
     close(descriptor);
     return status;
 }
