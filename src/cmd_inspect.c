@@ -104,6 +104,7 @@ static void json_running(json_out *json, const facts *f)
     json_open_object(json, "running");
     json_string(json, "backend", f->info.backend);
     json_string(json, "kernels", f->info.kernels);
+    json_bool(json, "is_exact", f->info.is_exact);
     json_count(json, "n_threads", f->info.n_threads);
     json_string(json, "window_type", type_name(f->state.window_type));
     json_count(json, "page_length", f->info.page_length);
@@ -198,7 +199,7 @@ static void print_rest(const facts *f)
     print_line("state", "at most %.2f MiB, of it %.2f MiB recurrent; keys and values %s in pages of %" PRIu32, mebibytes(f->state.max_bytes),
                mebibytes(f->state.recurrent_bytes), type_name(f->state.window_type), f->info.page_length);
     print_line("backend", "%s, %" PRIu32 " thread%s", f->info.backend, f->info.n_threads, f->info.n_threads == 1 ? "" : "s");
-    print_line("kernels", "%s", f->info.kernels);
+    print_line("kernels", "%s%s", f->info.kernels, f->info.is_exact ? "; the same bits for every chunk, batch and number of threads" : "");
     print_line("library", "%s, %s, %s", f->build.version, f->build.platform, f->build.compiler);
     print_line("backends", "%s%s", f->build.backends, f->build.has_demo ? "; with the demo model" : "");
     if (f->build.dependencies[0]) print_line("dependencies", "%s", f->build.dependencies);

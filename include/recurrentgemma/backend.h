@@ -28,7 +28,11 @@ extern "C" {
 
 /** Bits of rg_backend_ops.capabilities. */
 enum {
-    RG_BACKEND_EXACT = 1 /**< Keeps the rule above: same bits for every chunking, batch and thread count. */
+    /**
+     * Keeps the rule above: a promise of the same bits for every chunking, batch and thread count. rg_model_info.is_exact passes it on;
+     * tests/exactness.h tries it on any backend, and docs/backends.md tells how.
+     */
+    RG_BACKEND_EXACT = 1
 };
 
 /** A view of a backend's buffer. Element [i, j, ...] is at offset + sum(index * stride); shape and strides in elements, outermost first. */

@@ -54,6 +54,7 @@ typedef struct rg_model_info {
     const char *kernels;     /**< names of the chosen kernels; lives as long as the model */
     uint32_t n_surplus_tensors; /**< tensors in the files that no layer uses */
     uint32_t n_surplus_rows;    /**< embedding rows beyond vocab_size, never used */
+    int is_exact;               /**< 1: the backend promises the same bits for every chunking, batch and thread count (RG_BACKEND_EXACT) */
 } rg_model_info;
 
 /** New options, all unset; NULL when there is no memory. Since 0.1 */

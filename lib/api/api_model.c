@@ -199,6 +199,7 @@ rg_status rg_model_get_info(const rg_model *model, rg_model_info *info)
         .kernels = rgi_backend_kernels(model->backend),
         .n_surplus_tensors = model->weights.n_surplus_tensors,
         .n_surplus_rows = model->weights.n_surplus_rows,
+        .is_exact = (model->backend->ops->capabilities & RG_BACKEND_EXACT) != 0,
     };
     return RGI_COPY_INFO(info, full);
 }

@@ -49,7 +49,7 @@ def readable(kind, structure):
         value = getattr(structure, name)
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
-        elif name.startswith("has_"):
+        elif name.startswith(("has_", "is_")):
             value = bool(value)
         elif name == "window":
             value = _name_of(WINDOWS, value)
@@ -136,6 +136,7 @@ class ModelInfoStruct(Sized):
         ("default_window_type", c_int), ("has_tokenizer", c_int), ("has_own_head", c_int), ("n_parameters", c_uint64),
         ("weights_bytes", c_uint64), ("page_length", c_uint32), ("n_threads", c_uint32), ("bos", c_int32), ("eos", c_int32),
         ("pad", c_int32), ("backend", c_char_p), ("kernels", c_char_p), ("n_surplus_tensors", c_uint32), ("n_surplus_rows", c_uint32),
+        ("is_exact", c_int),
     ]
 
 

@@ -8,6 +8,7 @@
 
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "backend/kernels.h"
@@ -22,6 +23,7 @@ typedef struct blis_backend {
     rg_allocator allocator;
     rgi_parallel parallel;
     float *panels; /* [n_threads, PANEL_COLUMNS * PANEL_DEPTH] */
+    char kernels[64];
 } blis_backend;
 
 typedef struct product {
@@ -158,9 +160,13 @@ static rg_status blis_open(void **self, const rg_backend_options *options)
     primer p = { .backend = backend, .n_threads = options->n_threads };
     atomic_init(&p.n_arrived, 0);
     backend->parallel.run(backend->parallel.user, prime, &p, options->n_threads);
+    /* BLIS is one set of kernels for each kind of processor, and each has an order of its own. */
+    snprintf(backend->kernels, sizeof backend->kernels, "blis %s %s", bli_info_get_version_str(), bli_arch_string(bli_arch_query_id()));
     *self = backend;
     return RG_OK;
 }
+
+static const char *blis_kernels(void *self) { return ((const blis_backend *)self)->kernels; }
 
 const rg_backend_ops rgi_blis_ops = {
     .struct_size = sizeof(rg_backend_ops),
@@ -170,4 +176,5 @@ const rg_backend_ops rgi_blis_ops = {
     .open = blis_open,
     .close = blis_close,
     .matmul = blis_matmul,
+    .kernels = blis_kernels,
 };
