@@ -12,6 +12,7 @@ INSTALL     ?= install
 
 BUILD       ?= build
 WITH_BLIS   ?= 1
+WITH_SQLITE ?= 1
 WITH_DEMO   ?= $(if $(wildcard examples/demo/model/model.safetensors),1,0)
 WITH_EDIT   ?= 1
 SANITIZE    ?=
@@ -32,13 +33,18 @@ QUIET    = $(if $(V),,@printf '  %s\n' '$@';)
 
 # BLIS's header does not tell its version; Debian's package does.
 BLIS_VERSION := $(shell dpkg-query -W -f='$${Version}' libblis-dev 2>/dev/null)
-DEFINES := -DRGI_WITH_BLIS=$(WITH_BLIS) -DRGI_WITH_DEMO=$(WITH_DEMO) -DRGI_BLIS_VERSION='"$(BLIS_VERSION)"'
-LIBS    := $(if $(filter 1,$(WITH_BLIS)),-lblis) -lxxhash -lm
+DEFINES := -DRGI_WITH_BLIS=$(WITH_BLIS) -DRGI_WITH_SQLITE=$(WITH_SQLITE) -DRGI_WITH_DEMO=$(WITH_DEMO) -DRGI_BLIS_VERSION='"$(BLIS_VERSION)"'
+LIBS    := $(if $(filter 1,$(WITH_BLIS)),-lblis) $(if $(filter 1,$(WITH_SQLITE)),-lsqlite3) -lxxhash -lm
 EDIT    := $(if $(filter 1,$(WITH_EDIT)),-ledit)
 
 LIB_C   := $(sort $(wildcard lib/*/*.c lib/*/*/*.c))
 ifneq ($(WITH_BLIS),1)
 LIB_C   := $(filter-out lib/backend/blis/%,$(LIB_C))
+endif
+ifeq ($(WITH_SQLITE),1)
+LIB_C   := $(filter-out lib/state/store_none.c,$(LIB_C))
+else
+LIB_C   := $(filter-out $(filter-out %/store_none.c,$(wildcard lib/state/store*.c)),$(LIB_C))
 endif
 LIB_S   := $(if $(filter 1,$(WITH_DEMO)),lib/io/demo_data.S)
 LIB_O   := $(LIB_C:%.c=$(BUILD)/%.o) $(LIB_S:%.S=$(BUILD)/%.o)

@@ -4,6 +4,9 @@
 
 #include <string.h>
 #include <xxhash.h>
+#if RGI_WITH_SQLITE
+#include <sqlite3.h>
+#endif
 
 #include "api/info.h"
 #include "backend/backend.h"
@@ -18,9 +21,14 @@
 
 #define XXHASH "xxhash " TEXT(XXH_VERSION_MAJOR) "." TEXT(XXH_VERSION_MINOR) "." TEXT(XXH_VERSION_RELEASE)
 #if RGI_WITH_BLIS
-#define LIBRARIES "blis " RGI_BLIS_VERSION ", " XXHASH
+#define BLIS "blis " RGI_BLIS_VERSION ", "
 #else
-#define LIBRARIES XXHASH
+#define BLIS ""
+#endif
+#if RGI_WITH_SQLITE
+#define SQLITE "sqlite " SQLITE_VERSION ", "
+#else
+#define SQLITE ""
 #endif
 
 #if defined(__linux__)
@@ -48,7 +56,7 @@ int rg_get_build_info(rg_build_info *info)
         .compiler = __VERSION__,
         .platform = SYSTEM "-" MACHINE,
         .backends = rgi_backend_names(),
-        .dependencies = LIBRARIES,
+        .dependencies = BLIS SQLITE XXHASH,
         .has_demo = RGI_WITH_DEMO,
         .abi = RG_ABI,
     };
