@@ -84,14 +84,16 @@ uint64_t rgi_state_reachable_from(const rg_state *state)
     return state->position;
 }
 
-/* Without a way to it, the nearest position is the start of the range, or a checkpoint before it, or 0. */
+/* Without a way to it, the nearest position is that of a checkpoint or 0 before it, or that of a checkpoint or the state behind it. */
 static uint64_t find_nearest(const rg_state *state, uint64_t position)
 {
     if (position > state->position) return state->position;
-    uint64_t nearest = rgi_state_reachable_from(state);
-    const rgi_point *point = rgi_points_before(&state->points, position);
-    const uint64_t below = point ? point->position : 0;
-    return position - below <= nearest - position ? below : nearest;
+    const rgi_point *before = rgi_points_before(&state->points, position);
+    const uint64_t below = before ? before->position : 0;
+    uint64_t above = state->position;
+    for (size_t i = state->points.n; i-- > 0 && state->points.items[i].position > position;)
+        if (state->points.items[i].held) above = state->points.items[i].position;
+    return position - below <= above - position ? below : above;
 }
 
 bool rgi_state_find_way(const rg_state *state, uint64_t position, const rgi_held **held, uint64_t *nearest)

@@ -20,7 +20,11 @@ static rgi_history_block *new_block(const rg_allocator *allocator)
 
 static void release(const rgi_history *history, rgi_history_block *block)
 {
-    if (atomic_fetch_sub_explicit(&block->holders, 1, memory_order_acq_rel) == 1) rgi_free(history->allocator, block);
+    if (atomic_fetch_sub_explicit(&block->holders, 1, memory_order_acq_rel) != 1) return;
+    if (history->is_wiped)
+        rgi_free_wiped(history->allocator, block);
+    else
+        rgi_free(history->allocator, block);
 }
 
 static rgi_history_block *take(rgi_history *history)
@@ -36,9 +40,9 @@ static void give(rgi_history *history, rgi_history_block *block)
         release(history, block);
 }
 
-void rgi_history_init(rgi_history *history, const rg_allocator *allocator, uint64_t max_kept)
+void rgi_history_init(rgi_history *history, const rg_allocator *allocator, uint64_t max_kept, bool is_wiped)
 {
-    *history = (rgi_history){ .allocator = allocator, .max_kept = max_kept };
+    *history = (rgi_history){ .allocator = allocator, .max_kept = max_kept, .is_wiped = is_wiped };
 }
 
 void rgi_history_restart(rgi_history *history, uint64_t position)
@@ -54,7 +58,7 @@ void rgi_history_clear(rgi_history *history)
     while (history->n_spare > 0) release(history, history->spare[--history->n_spare]);
     rgi_free(history->allocator, history->blocks);
     rgi_free(history->allocator, history->spare);
-    rgi_history_init(history, history->allocator, history->max_kept);
+    rgi_history_init(history, history->allocator, history->max_kept, history->is_wiped);
 }
 
 /* Where the first block begins: blocks stand at multiples of their length, so that forks cut them alike. */

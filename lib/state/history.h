@@ -18,6 +18,7 @@ typedef struct rgi_history_block {
 typedef struct rgi_history {
     const rg_allocator *allocator;
     uint64_t max_kept;           /* at least so many are kept; 0: none */
+    bool is_wiped;               /* blocks are overwritten before they are given back */
     uint64_t first, end;         /* positions [first, end) are kept; blocks stand at multiples of their length */
     rgi_history_block **blocks;  /* [n] */
     size_t n, capacity;
@@ -26,7 +27,7 @@ typedef struct rgi_history {
     bool is_reserved;            /* blocks that fall out are kept as spares */
 } rgi_history;
 
-void rgi_history_init(rgi_history *history, const rg_allocator *allocator, uint64_t max_kept);
+void rgi_history_init(rgi_history *history, const rg_allocator *allocator, uint64_t max_kept, bool is_wiped);
 void rgi_history_clear(rgi_history *history);
 /* Forgets all ids; the next one stands at `position`. */
 void rgi_history_restart(rgi_history *history, uint64_t position);

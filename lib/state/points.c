@@ -7,7 +7,7 @@
 #include "base/checked.h"
 #include "base/memory.h"
 
-#define MAX_NAMES 65536u
+#define MAX_POINTS 65536u
 
 rgi_held *rgi_held_new(const rgi_point_rules *rules, uint64_t position, uint32_t turn, rgi_shared *part, rgi_shared *const *pages,
                                    size_t n_pages, uint64_t first_page)
@@ -47,7 +47,7 @@ static uint64_t count_bytes(const rgi_points *points, const rgi_point_rules *rul
     for (size_t i = 0; i < points->n; i++) {
         const rgi_held *held = points->items[i].held;
         if (!held || held == before || i == skipped) continue;
-        if (held->part) bytes += rules->part_bytes;
+        if (held->part && !(before && before->part == held->part)) bytes += rules->part_bytes;
         for (size_t page = 0; page < held->n_pages; page++)
             if (!holds_page(before, held->first_page + page, held->pages[page])) bytes += held->pages[page]->bytes;
         before = held;
@@ -62,11 +62,16 @@ static uint64_t bytes_alone(const rgi_held *held, const rgi_point_rules *rules)
     return bytes;
 }
 
-/* Automatic points before named ones, then the older one. */
-static bool goes_before(const rgi_point *a, const rgi_point *b)
+/* The oldest point of a kind that holds memory, of those before an age; points->n: there is none. */
+static size_t find_oldest(const rgi_points *points, bool is_named, uint64_t before_age)
 {
-    const bool a_is_named = a->name != NULL, b_is_named = b->name != NULL;
-    return a_is_named != b_is_named ? b_is_named : a->age < b->age;
+    size_t oldest = points->n;
+    for (size_t i = 0; i < points->n; i++) {
+        const rgi_point *point = &points->items[i];
+        if ((point->name != NULL) != is_named || !point->held || point->age >= before_age) continue;
+        if (oldest == points->n || point->age < points->items[oldest].age) oldest = i;
+    }
+    return oldest;
 }
 
 void rgi_points_remove(rgi_points *points, const rgi_point_rules *rules, size_t index)
@@ -83,11 +88,8 @@ static void keep_budget(rgi_points *points, const rgi_point_rules *rules, uint64
 {
     points->bytes = count_bytes(points, rules, points->n);
     while (points->bytes > max_bytes) {
-        size_t victim = points->n;
-        for (size_t i = 0; i < points->n; i++) {
-            const rgi_point *point = &points->items[i];
-            if (point->held && point->age + 1 != points->next_age && (victim == points->n || goes_before(point, &points->items[victim]))) victim = i;
-        }
+        size_t victim = find_oldest(points, false, points->next_age - 1);
+        if (victim == points->n) victim = find_oldest(points, true, points->next_age - 1);
         if (victim == points->n) return;
         if (points->items[victim].name) {
             rgi_held_release(points->items[victim].held, rules);
@@ -110,8 +112,9 @@ rg_status rgi_points_add(rgi_points *points, const rgi_point_rules *rules, const
 {
     const rg_allocator *allocator = rules->window->allocator;
     if (held && bytes_alone(held, rules) > max_bytes) return RG_ERR_LIMIT;
-    const size_t old = name ? rgi_points_find(points, name) : points->n;
-    if (old == points->n && points->n >= MAX_NAMES) return RG_ERR_LIMIT;
+    size_t old = name ? rgi_points_find(points, name) : points->n;
+    /* Of too many, an automatic one gives its place up. */
+    if (old == points->n && points->n >= MAX_POINTS && (old = find_oldest(points, false, points->next_age)) == points->n) return RG_ERR_LIMIT;
     char *copy = name ? rgi_copy_string(allocator, name) : NULL;
     if ((name && !copy) || !rgi_reserve(allocator, (void **)&points->items, &points->capacity, points->n + 1, sizeof *points->items)) {
         rgi_free(allocator, copy);

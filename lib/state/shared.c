@@ -31,9 +31,10 @@ rgi_shared *rgi_shared_borrow(const rg_allocator *allocator, void *buffer, uint6
 
 void rgi_shared_retain(rgi_shared *shared) { atomic_fetch_add_explicit(&shared->holders, 1, memory_order_relaxed); }
 
-void rgi_shared_release(rgi_shared *shared, rgi_pool *pool, const rg_allocator *allocator)
+bool rgi_shared_let_go(rgi_shared *shared) { return atomic_fetch_sub_explicit(&shared->holders, 1, memory_order_acq_rel) == 1; }
+
+void rgi_shared_destroy(rgi_shared *shared, rgi_pool *pool, const rg_allocator *allocator)
 {
-    if (!shared || atomic_fetch_sub_explicit(&shared->holders, 1, memory_order_acq_rel) != 1) return;
     if (shared->lender.owner)
         shared->lender.release(shared->lender.owner);
     else
@@ -41,7 +42,7 @@ void rgi_shared_release(rgi_shared *shared, rgi_pool *pool, const rg_allocator *
     rgi_free(allocator, shared);
 }
 
-bool rgi_shared_is_alone(const rgi_shared *shared) 
+bool rgi_shared_is_alone(const rgi_shared *shared)
 {
     return !shared->lender.owner && atomic_load_explicit(&shared->holders, memory_order_acquire) == 1;
 }

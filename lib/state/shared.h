@@ -27,8 +27,10 @@ rgi_shared *rgi_shared_new(rgi_pool *pool, const rg_allocator *allocator, uint64
 /* One holder of a borrowed buffer, which keeps its owner alive. NULL: no memory. */
 rgi_shared *rgi_shared_borrow(const rg_allocator *allocator, void *buffer, uint64_t bytes, const rgi_lender *lender);
 void rgi_shared_retain(rgi_shared *shared);
-/* NULL is accepted. The last holder gives the buffer back to the pool, or to its owner. */
-void rgi_shared_release(rgi_shared *shared, rgi_pool *pool, const rg_allocator *allocator);
+/* Gives up a hold. true: it was the last one, nobody can see the buffer any more, and rgi_shared_destroy is to follow. */
+bool rgi_shared_let_go(rgi_shared *shared);
+/* Gives the buffer back to the pool, or to its owner. */
+void rgi_shared_destroy(rgi_shared *shared, rgi_pool *pool, const rg_allocator *allocator);
 /* Whether the one who asks, a holder, may write. A borrowed buffer is nobody's alone. */
 bool rgi_shared_is_alone(const rgi_shared *shared);
 

@@ -27,7 +27,7 @@ rg_status rgi_state_new(rg_state **out, rg_model *model, const rg_state_options 
         .past = model->past, .is_wiped = state->options.is_wiped
     };
     state->point_rules = (rgi_point_rules){ &state->rules, &model->parts, model->part_bytes };
-    rgi_history_init(&state->history, &model->host.allocator, state->options.kept_tokens);
+    rgi_history_init(&state->history, &model->host.allocator, state->options.kept_tokens, state->options.is_wiped);
     *out = state;
     return RG_OK;
 }
@@ -131,9 +131,9 @@ uint64_t rgi_state_chunk_limit(const rg_state *state)
 
 bool rgi_state_reserve(rg_state *state)
 {
-    state->is_reserved = take_first_part(state) && take_part(state, &state->next_part) && rgi_window_reserve(&state->window, &state->rules) &&
-                         rgi_history_take_all(&state->history);
-    return state->is_reserved;
+    if (!take_first_part(state) || !take_part(state, &state->next_part) || !rgi_window_reserve(&state->window, &state->rules) || !rgi_history_take_all(&state->history))
+        return false;
+    return state->is_reserved = true;
 }
 
 /* A counted buffer with what the allocator's blocks add to it. */

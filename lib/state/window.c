@@ -22,9 +22,10 @@ static rgi_shared *take_page(rgi_window *window, const rgi_window_rules *rules)
 
 void rgi_window_give_back(const rgi_window_rules *rules, rgi_shared *shared, rgi_pool *pool)
 {
-    if (!shared) return;
-    if (rules->is_wiped && rgi_shared_is_alone(shared)) rgi_buffer_clear(rules->backend, shared->buffer, shared->bytes);
-    rgi_shared_release(shared, pool, rules->allocator);
+    if (!shared || !rgi_shared_let_go(shared)) return;
+    /* Only now: of two that let go at once, one is the last, and each had seen the other before. */
+    if (rules->is_wiped && !shared->lender.owner) rgi_buffer_clear(rules->backend, shared->buffer, shared->bytes);
+    rgi_shared_destroy(shared, pool, rules->allocator);
 }
 
 static void release_page(const rgi_window_rules *rules, rgi_shared *page) { rgi_window_give_back(rules, page, rules->pool); }
