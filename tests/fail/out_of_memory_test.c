@@ -3,41 +3,8 @@
  * nothing, and leave the state good. And after rg_state_reserve, steps ask for nothing. */
 #include <recurrentgemma.h>
 
-#include <pthread.h>
-
-#include "base/memory.h"
+#include "meter.h"
 #include "test.h"
-
-typedef struct meter {
-    pthread_mutex_t mutex;
-    size_t n_calls, n_live, live_bytes;
-    size_t fail_at;  /* 1-based; 0: never */
-    int fails_from;  /* also all later ones */
-    size_t n_failed;
-} meter;
-
-static void *meter_allocate(void *user, size_t bytes, size_t alignment)
-{
-    meter *m = user;
-    pthread_mutex_lock(&m->mutex);
-    m->n_calls++;
-    const int fails = m->fail_at && (m->n_calls == m->fail_at || (m->fails_from && m->n_calls > m->fail_at));
-    void *memory = fails ? NULL : rgi_system_allocator.allocate(NULL, bytes, alignment);
-    if (memory) m->n_live++, m->live_bytes += bytes;
-    m->n_failed += !memory;
-    pthread_mutex_unlock(&m->mutex);
-    return memory;
-}
-
-static void meter_release(void *user, void *memory, size_t bytes, size_t alignment)
-{
-    meter *m = user;
-    pthread_mutex_lock(&m->mutex);
-    m->n_live--;
-    m->live_bytes -= bytes;
-    pthread_mutex_unlock(&m->mutex);
-    rgi_system_allocator.release(NULL, memory, bytes, alignment);
-}
 
 static const rg_token prompt[] = { 2, 17, 5, 99, 201, 42, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20 };
 #define N_PROMPT (sizeof prompt / sizeof prompt[0])
@@ -58,7 +25,7 @@ static rg_status scenario(meter *m)
     rg_state *state = NULL;
     rg_sampler *sampler = NULL;
     rg_error error = RG_ERROR_INIT;
-    const rg_allocator allocator = { sizeof allocator, m, meter_allocate, meter_release };
+    const rg_allocator allocator = meter_allocator(m);
     rg_model_options *options = rg_model_options_new();
     rg_generate_options *how = rg_generate_options_new();
     rg_model_options_set_allocator(options, &allocator);
@@ -139,8 +106,8 @@ TEST(each_failed_allocation_is_an_error_and_no_leak)
 
 TEST(after_reserve_a_step_asks_for_nothing)
 {
-    meter m = { .mutex = PTHREAD_MUTEX_INITIALIZER };
-    const rg_allocator allocator = { sizeof allocator, &m, meter_allocate, meter_release };
+    meter m = METER_INIT;
+    const rg_allocator allocator = meter_allocator(&m);
     rg_model_options *options = rg_model_options_new();
     rg_model_options_set_allocator(options, &allocator);
     rg_model_options_set_page_length(options, 4);
@@ -167,8 +134,8 @@ TEST(after_reserve_a_step_asks_for_nothing)
 
 TEST(memory_of_a_state_stays_within_its_bound)
 {
-    meter m = { .mutex = PTHREAD_MUTEX_INITIALIZER };
-    const rg_allocator allocator = { sizeof allocator, &m, meter_allocate, meter_release };
+    meter m = METER_INIT;
+    const rg_allocator allocator = meter_allocator(&m);
     const rg_limits limits = { .struct_size = sizeof limits, .pooled_pages = 1 };
     rg_model_options *options = rg_model_options_new();
     rg_model_options_set_allocator(options, &allocator);
