@@ -34,7 +34,8 @@ struct rg_model_options {
 
 struct rg_model {
     atomic_uint holders;
-    rgi_host host;
+    rgi_host host;             /* its io is what the model was read by, which for the demo is a part of the library */
+    rg_io file_io;             /* the host's own, for saved states */
     rgi_config config;
     rgi_weights weights;
     rgi_backend *backend;
