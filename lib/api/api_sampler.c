@@ -2,17 +2,18 @@
  * Exports: rg_sampler. */
 #include <recurrentgemma/sampler.h>
 
-#include <float.h>
-#include <math.h>
-
 #include "base/error.h"
 #include "base/host.h"
 #include "sampler/sampler.h"
 
 #define MAX_VOCAB_SIZE ((size_t)1 << 24)
 
-/* False for NaN too, and without raising a floating-point exception in the host's environment. */
-static bool is_between(float value, float low, float high) { return isgreaterequal(value, low) && islessequal(value, high); }
+static rg_status set(rg_sampler *sampler, const rgi_sampler_settings *settings)
+{
+    if (!rgi_sampler_settings_are_valid(settings)) return RG_ERR_ARGUMENT;
+    sampler->settings = *settings;
+    return RG_OK;
+}
 
 rg_status rg_sampler_new(rg_sampler **sampler, size_t vocab_size, const rg_allocator *allocator)
 {
@@ -33,9 +34,10 @@ void rg_sampler_reset(rg_sampler *sampler)
 
 rg_status rg_sampler_set_temperature(rg_sampler *sampler, float temperature)
 {
-    if (!sampler || !is_between(temperature, 0.0f, 100.0f)) return RG_ERR_ARGUMENT;
-    sampler->settings.temperature = temperature;
-    return RG_OK;
+    if (!sampler) return RG_ERR_ARGUMENT;
+    rgi_sampler_settings settings = sampler->settings;
+    settings.temperature = temperature;
+    return set(sampler, &settings);
 }
 
 rg_status rg_sampler_set_top_k(rg_sampler *sampler, size_t k)
@@ -47,29 +49,32 @@ rg_status rg_sampler_set_top_k(rg_sampler *sampler, size_t k)
 
 rg_status rg_sampler_set_top_p(rg_sampler *sampler, float p)
 {
-    if (!sampler || !is_between(p, FLT_MIN, 1.0f)) return RG_ERR_ARGUMENT;
-    sampler->settings.top_p = p;
-    return RG_OK;
+    if (!sampler) return RG_ERR_ARGUMENT;
+    rgi_sampler_settings settings = sampler->settings;
+    settings.top_p = p;
+    return set(sampler, &settings);
 }
 
 rg_status rg_sampler_set_min_p(rg_sampler *sampler, float p)
 {
-    if (!sampler || !is_between(p, 0.0f, 1.0f)) return RG_ERR_ARGUMENT;
-    sampler->settings.min_p = p;
-    return RG_OK;
+    if (!sampler) return RG_ERR_ARGUMENT;
+    rgi_sampler_settings settings = sampler->settings;
+    settings.min_p = p;
+    return set(sampler, &settings);
 }
 
 rg_status rg_sampler_set_repetition_penalty(rg_sampler *sampler, float penalty, size_t last_n)
 {
-    if (!sampler || !is_between(penalty, FLT_MIN, FLT_MAX)) return RG_ERR_ARGUMENT;
-    sampler->settings.penalty = penalty;
-    sampler->settings.penalty_last_n = last_n;
-    return RG_OK;
+    if (!sampler) return RG_ERR_ARGUMENT;
+    rgi_sampler_settings settings = sampler->settings;
+    settings.penalty = penalty;
+    settings.penalty_last_n = last_n;
+    return set(sampler, &settings);
 }
 
 rg_status rg_sampler_set_logit_bias(rg_sampler *sampler, rg_token token, float bias)
 {
-    if (!sampler || !(is_between(bias, -FLT_MAX, FLT_MAX) || bias == -INFINITY)) return RG_ERR_ARGUMENT;
+    if (!sampler || !rgi_is_bias(bias)) return RG_ERR_ARGUMENT;
     if (token < 0 || (size_t)token >= sampler->vocab_size) return RG_ERR_TOKEN;
     return rgi_sampler_set_logit_bias(sampler, token, bias);
 }

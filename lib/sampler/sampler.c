@@ -73,6 +73,16 @@ rg_status rgi_sampler_set_logit_bias(rg_sampler *sampler, rg_token token, float 
     return RG_OK;
 }
 
+static bool is_between(float value, float low, float high) { return isgreaterequal(value, low) && islessequal(value, high); }
+
+bool rgi_sampler_settings_are_valid(const rgi_sampler_settings *settings)
+{
+    return is_between(settings->temperature, 0.0f, 100.0f) && is_between(settings->top_p, FLT_MIN, 1.0f) && is_between(settings->min_p, 0.0f, 1.0f) &&
+           is_between(settings->penalty, FLT_MIN, FLT_MAX);
+}
+
+bool rgi_is_bias(float bias) { return islessequal(bias, FLT_MAX); }
+
 void rgi_sampler_accept(rg_sampler *sampler, rg_token token) { sampler->last_seen[token] = ++sampler->n_seen; }
 
 static rg_status fail_nonfinite(size_t id, const char *where, rg_error *error)

@@ -43,11 +43,24 @@ void rgi_sampler_set_seed(rg_sampler *sampler, uint64_t seed);
 /* bias is finite or -INFINITY. RG_ERR_MEMORY: nothing changed. */
 rg_status rgi_sampler_set_logit_bias(rg_sampler *sampler, rg_token token, float bias);
 
+/* Whether all are in their ranges; false for NaN, and without raising a floating-point exception. */
+bool rgi_sampler_settings_are_valid(const rgi_sampler_settings *settings);
+bool rgi_is_bias(float bias);
+
 /* token is below vocab_size. */
 void rgi_sampler_accept(rg_sampler *sampler, rg_token token);
 
 /* As rg_sampler_sample, in the library's floating-point environment; the filter is called in the host's. */
 rg_status rgi_sampler_sample(rg_sampler *sampler, const float *logits, const rgi_fpenv *host, rg_token *token, float *logprob, rg_error *error);
+
+#define RGI_SAMPLER_VERSION 1u
+
+/* Everything but the filter, as bytes: how many there are, and these. */
+uint64_t rgi_sampler_bytes(const rg_sampler *sampler);
+void rgi_sampler_write(const rg_sampler *sampler, unsigned char *out);
+/* Makes the sampler what the bytes say; its filter stays. offset: where they lie in their file, for messages. RG_ERR_FORMAT; RG_ERR_ARGUMENT they
+ * are for another vocabulary size; RG_ERR_MEMORY: nothing changed. */
+rg_status rgi_sampler_read(rg_sampler *sampler, const void *bytes, uint64_t n_bytes, uint64_t offset, rg_error *error);
 
 /* What a new sampler would pick, without one. */
 rg_status rgi_sample_greedy(const float *logits, size_t vocab_size, rg_token *token, float *logprob, rg_error *error);

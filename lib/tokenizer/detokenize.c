@@ -131,3 +131,17 @@ void rgi_detokenizer_finish(rg_detokenizer *d, const char **text, size_t *text_b
     *text = d->text;
     *text_bytes = out.n;
 }
+
+size_t rgi_detokenizer_held(const rg_detokenizer *d, unsigned char bytes[4])
+{
+    memcpy(bytes, d->held.bytes, d->held.n);
+    return d->held.n;
+}
+
+bool rgi_detokenizer_hold(rg_detokenizer *d, const unsigned char *bytes, size_t n)
+{
+    if (n >= sizeof d->held.bytes || (n > 0 && !rgi_utf8_is_partial(bytes, n))) return false;
+    memcpy(d->held.bytes, bytes, n);
+    d->held.n = n;
+    return true;
+}

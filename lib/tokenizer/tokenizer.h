@@ -63,5 +63,9 @@ void rgi_detokenizer_reset(rg_detokenizer *detokenizer);
 /* Allocates nothing. RG_ERR_TOKEN: nothing changed. */
 rg_status rgi_detokenizer_put(rg_detokenizer *detokenizer, rg_token token, const char **text, size_t *text_bytes);
 void rgi_detokenizer_finish(rg_detokenizer *detokenizer, const char **text, size_t *text_bytes);
+/* The bytes that are held back: how many, below 4. */
+size_t rgi_detokenizer_held(const rg_detokenizer *detokenizer, unsigned char bytes[4]);
+/* Holds these back instead. false: they are not the beginning of a character; nothing changed. */
+bool rgi_detokenizer_hold(rg_detokenizer *detokenizer, const unsigned char *bytes, size_t n);
 
 #endif
