@@ -56,24 +56,34 @@ enum {
 
 #define RGI_ENTRY_OPTIONAL 1u /* a reader that does not know the kind may pass over it */
 
-/* Kinds of sections, in the order in which they are written. */
+/* Kinds of sections. In the directory they do not descend, and all of one kind stand in the order that is told beside it. */
 enum {
     RGI_SECTION_RECORDS = 1, /* always first: the state and its checkpoints */
-    RGI_SECTION_RG_LRU = 2,  /* [count] float32 of one layer of one record */
-    RGI_SECTION_CONV1D = 3,  /* [conv rows, count] float32, oldest first */
-    RGI_SECTION_HIDDEN = 4,  /* [count] float32: the last row after the final norm */
-    RGI_SECTION_PAGE = 5,    /* [attention layers][keys, values][rows][key width] of the window type; rows < page length only in a page that is not full */
+    RGI_SECTION_RG_LRU = 2,  /* [count] float32 of one layer of one record; by record, then layer */
+    RGI_SECTION_CONV1D = 3,  /* [conv rows, count] float32, oldest first; as above */
+    RGI_SECTION_HIDDEN = 4,  /* [count] float32: the last row after the final norm; by record */
+    RGI_SECTION_PAGE = 5,    /* [attention layers][keys, values][count rows][key width] of the window type; in the order in which records need them */
     RGI_SECTION_TOKENS = 6,  /* [count] i32 */
-    RGI_SECTION_SAMPLER = 7,
-    RGI_SECTION_DETOKENIZER = 8,
-    RGI_SECTION_NOTE = 9
+    RGI_SECTION_SAMPLER = 7, /* sampler_bytes.c */
+    RGI_SECTION_DETOKENIZER = 8, /* u32: how many bytes are held back; 4 bytes: these, then zeros */
+    RGI_SECTION_NOTE = 9,
+    RGI_SECTION_KNOWN = 10   /* this and higher numbers are not known yet */
 };
 
-/* The records section: one after the other, record 0 first, then checkpoints in order of position:
- *     u64 position, u32 turn, u32 flags, u32 n_name, u32 n_pages, n_name bytes of name, zeros up to a multiple of 4,
- *     n_pages u32: the numbers of the sections of its pages, oldest first, without holes. */
-#define RGI_RECORD_BYTES 24u
+#define RGI_DETOKENIZER_BYTES 8u
+
+/* The records section: one after the other, record 0 (the state) first, then checkpoints in order of position, and in order of age where positions are
+ * equal:
+ *     u64 position, u32 turn, u32 flags, u32 part, u32 n_pages, u32 n_name, n_name bytes of name, zeros up to a multiple of 4,
+ *     n_pages u32: the numbers of the sections of its pages, oldest first, without holes.
+ * `part` is the record whose tensors it has: itself, or one at the same position that is held, either the last such record before it or record 0.
+ * Records need their pages in the order 1, 2, ..., 0, which is the order of positions: each lists, for a page number that the one before it (of those
+ * that are held) has too, the same section or a new one, and new ones are numbered as they come. */
+#define RGI_RECORD_BYTES 28u
 #define RGI_RECORD_HELD 1u      /* its tensors and pages are in the file; always set for record 0 */
-#define RGI_RECORD_AUTOMATIC 2u /* a checkpoint that was made by itself; it has no name */
+#define RGI_RECORD_AUTOMATIC 2u /* a checkpoint that was made by itself: it has no name, and is always held */
+#define RGI_MAX_CHECKPOINTS 65536u
+#define RGI_MAX_CHECKPOINT_NAME 255u
+#define RGI_MAX_POSITION (1ull << 53) /* up to which angles are formed exactly */
 
 #endif
