@@ -240,7 +240,7 @@ typedef struct rg_backend_ops {
     rg_status (*buffer_read)(void *self, void *buffer, uint64_t offset, void *out, uint64_t bytes);
     rg_status (*buffer_write)(void *self, void *buffer, uint64_t offset, const void *in, uint64_t bytes);
     rg_status (*sync)(void *self);  /**< Wait until all kernels called so far are done. NULL: they are when they return. */
-    const char *(*kernels)(void *self); /**< Names of the kernels chosen, for people. NULL: the backend's name. */
+    const char *(*kernels)(void *self); /**< Names of the kernels chosen, with whatever decides bits, such as a version: saved states tell by it who computed them. NULL: the backend's name. */
 } rg_backend_ops;
 
 /** Whether a table has a member, whatever version it was compiled against. */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Exports: rg_model and its options. */
 #include <recurrentgemma/model.h>
+#include <recurrentgemma/snapshot.h>
 
 #include <string.h>
 
 #include "api/info.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "model/model.h"
+#include "model/model_id.h"
 
 rg_model_options *rg_model_options_new(void) { return rgi_alloc_zeroed(&rgi_system_allocator, sizeof(rg_model_options)); }
 
@@ -211,4 +212,17 @@ rg_status rg_model_get_tensor_info(const rg_model *model, size_t index, rg_tenso
     if (!model || !info) return RG_ERR_ARGUMENT;
     if (index >= model->weights.n_infos) return RG_ERR_RANGE;
     return RGI_COPY_INFO(info, model->weights.infos[index]);
+}
+
+rg_status rg_model_get_id(rg_model *model, unsigned char id[16], rg_error *error)
+{
+    if (!model || !id) return rgi_fail(error, RG_ERR_ARGUMENT, RG_NO_OFFSET, "rg_model_get_id: model or id is NULL");
+    rgi_hash128 hash;
+    rgi_fpenv host;
+    rgi_fpenv_enter(&host);
+    const rg_status status = rgi_model_id(model, &hash);
+    rgi_fpenv_leave(&host);
+    if (status != RG_OK) return rgi_fail_plain(error, status);
+    memcpy(id, hash.bytes, sizeof hash.bytes);
+    return RG_OK;
 }

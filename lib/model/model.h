@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * rg_model: what states share. It means the same from open to close; its only moving parts are the counter and locked pools. */
+ * rg_model: what states share. It means the same from open to close; its only moving parts are the counter, locked pools and
+ * an id that is found when it is first asked for. */
 #ifndef RGI_MODEL_H
 #define RGI_MODEL_H
 
@@ -7,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "base/pool.h"
+#include "io/checksum.h"
 #include "model/weights.h"
 #include "tokenizer/tokenizer.h"
 
@@ -52,6 +54,8 @@ struct rg_model {
     rgi_pool pages, parts;     /* of states: backend buffers */
     rgi_pool activations;      /* of calls: backend buffers */
     rgi_pool books;            /* of calls: host memory */
+    atomic_bool has_id;        /* the model's id has been asked for: */
+    rgi_hash128 id;            /* set once, before has_id */
 };
 
 /* path: a folder, a hub id, or "demo". fpenv: the host's, for callbacks while opening. */

@@ -6,6 +6,11 @@
 #include "io/checksum.h"
 #include "model/model.h"
 
+/* The library's part of what decides the bits of results. Raised by one when a release gives other bits than the one before over the same
+ * kernels: another order of a sum in a portable kernel or in the forward pass, another rounding, another approximation of a function.
+ * States saved before are then restored as computed by other numbers. */
+#define RGI_NUMERICS_EPOCH 1u
+
 /* XXH3-128 over the normalised configuration (window rule included) and each used tensor's name, shape, stored type and hash, in the order of names
  * as bytes: the same for one file, shards, or a head that is stored though it equals the embedding. Computed when it is first asked
  * for, over all threads, and then kept in the model. Any thread. RG_ERR_MEMORY, RG_ERR_FORKED, RG_ERR_BUSY from inside a kernel. docs/state-format.md. */

@@ -97,10 +97,11 @@ static rg_status reserve(loader *l, uint32_t n_layers, uint64_t small)
     w->matrix_storage = rgi_alloc_array(allocator, n_matrices, sizeof *w->matrix_storage);
     w->matrices = rgi_alloc_array(allocator, n_matrices, sizeof *w->matrices);
     w->infos = rgi_alloc_array(allocator, n, sizeof *w->infos);
+    w->info_tensors = rgi_alloc_array(allocator, n, sizeof *w->info_tensors);
     w->names = rgi_alloc(allocator, names);
     w->blocks = rgi_alloc_array(allocator, n_matrices + 1, sizeof *w->blocks);
     l->order = rgi_alloc_array(allocator, n, sizeof *l->order);
-    if (!w->layers || !w->matrix_storage || !w->matrices || !w->infos || !w->names || !w->blocks || !l->order)
+    if (!w->layers || !w->matrix_storage || !w->matrices || !w->infos || !w->info_tensors || !w->names || !w->blocks || !l->order)
         return rgi_fail_plain(l->error, RG_ERR_MEMORY);
     for (size_t i = 0; i < n; i++) l->order[i] = &l->plan.slots[i];
     rgi_sort(l->order, n, sizeof *l->order, compare_places, NULL);
@@ -216,6 +217,7 @@ static void list_infos(loader *l)
         if (slot->kind == RGI_SLOT_HEAD && !w->has_own_head) continue;
         const size_t bytes = strlen(slot->stored->name) + 1;
         memcpy(names, slot->stored->name, bytes);
+        w->info_tensors[w->n_infos] = *target_of(l, slot);
         rg_tensor_info *info = &w->infos[w->n_infos++];
         *info = (rg_tensor_info){ .struct_size = sizeof *info, .name = names, .type = slot->stored->type, .rank = slot->rank, .bytes = stored_bytes(slot) };
         memcpy(info->shape, slot->shape, sizeof info->shape);
@@ -319,6 +321,7 @@ void rgi_weights_clear(rgi_weights *weights, const rgi_host *host)
     rgi_free(allocator, weights->matrix_storage);
     rgi_free(allocator, weights->matrices);
     rgi_free(allocator, weights->infos);
+    rgi_free(allocator, weights->info_tensors);
     rgi_free(allocator, weights->names);
     memset(weights, 0, sizeof *weights);
 }

@@ -23,6 +23,7 @@ typedef struct rgi_weights {
     const rg_weight **matrices;         /* [n_matrices], for rg_bind_args */
     size_t n_matrices;
     rg_tensor_info *infos;              /* [n_infos], the tensors in use, in checkpoint order; names live in `names` */
+    rg_tensor *info_tensors;            /* [n_infos], where each of them is held */
     size_t n_infos;
     char *names;
     void **blocks;                      /* memory that tensors lie in */
