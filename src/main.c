@@ -26,6 +26,8 @@ static const struct {
     { "tokenize", "text to token ids", cmd_tokenize },
     { "detokenize", "token ids to text", cmd_detokenize },
     { "inspect", "tell what a model is and what would run it", cmd_inspect },
+    { "state", "look into saved states", cmd_state },
+    { "store", "keep many saved conversations in one folder", cmd_store },
     { "synth", "write a random model of any shape, for tests and measurements", cmd_synth },
 };
 

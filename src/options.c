@@ -39,7 +39,8 @@ static void print_help(const usage *about, const option *options, size_t n_optio
     printf("Usage: recurrentgemma %s %s [OPTION...]\n\n", about->verb, about->arguments);
     options_print_wrapped(about->about, 0, 0);
     printf("\nOptions:\n");
-    for (const option *o = options; o < options + n_options; o++) {
+    for (size_t i = 0; i < n_options; i++) {
+        const option *o = &options[i];
         if (o->kind == OPTION_IS_HEADING) {
             printf("\n%s\n", o->help);
             continue;
