@@ -101,7 +101,7 @@ typedef struct rg_state_info {
 /** Facts about a state. Errors RG_ERR_ARGUMENT; RG_ERR_BUSY another call is changing it. Since 0.1 */
 RG_API rg_status rg_state_get_info(const rg_state *state, rg_state_info *info);
 
-/** Take now all the memory that steps will ever need; afterwards a step allocates nothing, while no other call holds the model's scratch area. Errors RG_ERR_MEMORY (nothing changed), RG_ERR_BUSY, RG_ERR_ARGUMENT. Since 0.1 */
+/** Take now all the memory that steps will ever need; afterwards a step allocates nothing, while no other call holds the model's scratch area and nothing shares the state's memory (what a fork or checkpoint has kept is taken anew by calling this again). Errors RG_ERR_MEMORY (nothing changed), RG_ERR_BUSY, RG_ERR_ARGUMENT. Since 0.1 */
 RG_API rg_status rg_state_reserve(rg_state *state);
 
 /**

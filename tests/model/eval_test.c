@@ -275,7 +275,9 @@ TEST(bad_arguments_change_nothing)
     CHECK_EQUAL(rg_prefill(state, NULL, bad, 2, &error), RG_ERR_TOKEN);
     CHECK(strstr(error.message, "320") && error.offset == 1 && error.status == RG_ERR_TOKEN);
     CHECK_EQUAL(rg_prefill(state, NULL, negative, 1, &error), RG_ERR_TOKEN);
-    CHECK_EQUAL(rg_prefill(state, NULL, good, 0, &error), RG_ERR_ARGUMENT);
+    CHECK_EQUAL(rg_prefill(state, NULL, good, 0, &error), RG_OK); /* nothing to do */
+    CHECK_EQUAL(rg_prefill(state, logits, good, 0, &error), RG_OK); /* the logits again */
+    CHECK_EQUAL(rg_score(state, good, 0, NULL, &error), RG_ERR_ARGUMENT);
     CHECK_EQUAL(rg_prefill(state, NULL, NULL, 2, &error), RG_ERR_ARGUMENT);
     CHECK_EQUAL(rg_prefill(NULL, NULL, good, 2, &error), RG_ERR_ARGUMENT);
     CHECK_EQUAL(rg_score(state, good, 2, NULL, &error), RG_ERR_ARGUMENT);
@@ -285,6 +287,9 @@ TEST(bad_arguments_change_nothing)
     CHECK_EQUAL(rg_eval(other, twice, 1, NULL, &error), RG_ERR_ARGUMENT);
     CHECK_EQUAL(rg_eval(model, twice, 0, NULL, &error), RG_ERR_ARGUMENT);
     CHECK_EQUAL(rg_eval(NULL, twice, 1, NULL, &error), RG_ERR_ARGUMENT);
+    work.n_tokens = 0;
+    CHECK_EQUAL(rg_eval(model, twice, 1, NULL, &error), RG_ERR_ARGUMENT);
+    work.n_tokens = 2;
     work.logits_wanted = RG_WANT_LAST;
     CHECK_EQUAL(rg_eval(model, twice, 1, NULL, &error), RG_ERR_ARGUMENT);
     work.logits_wanted = 7;
@@ -295,6 +300,7 @@ TEST(bad_arguments_change_nothing)
     CHECK_EQUAL(rg_state_position(state), 2);
     rg_state *fresh = new_state(model);
     CHECK_EQUAL(rg_state_logits(fresh, logits, &error), RG_ERR_RANGE);
+    CHECK_EQUAL(rg_prefill(fresh, logits, good, 0, &error), RG_ERR_RANGE);
     rg_state_free(fresh);
     rg_model_close(other);
     rg_model_close(model); /* the state keeps it alive */
