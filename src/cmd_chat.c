@@ -1,41 +1,42 @@
 /* SPDX-License-Identifier: Apache-2.0
  * recurrentgemma chat: a dialogue in the model's own format. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "chat_keeper.h"
+#include "chat_session.h"
+#include "chat_turns.h"
 #include "command.h"
 #include "complain.h"
 #include "ctrl_c.h"
 #include "line_input.h"
 #include "open_model.h"
-#include "progress_bar.h"
 #include "sampling_options.h"
 #include "text_output.h"
 
 typedef struct chat {
-    rg_state *state;
-    rg_sampler *sampler;
-    rg_generate_options *options;
+    chat_session session;
+    chat_keeper keeper;
     line_input *input;
     text_output output;
     char *message; /* what the user says, line by line */
     size_t message_bytes;
+    bool is_over;       /* the user wants to leave */
+    bool has_not_saved; /* what the user asked to be saved */
+    int code;           /* an exit code: the conversation has failed */
 } chat;
-
-static const char help_text[] =
-    "/help   show this\n"
-    "/reset  forget the dialogue and start anew\n"
-    "/quit   leave, as Ctrl-D does\n"
-    "A line that ends with a backslash goes on in the next one. A message that begins with a slash is written with two.\n"
-    "Ctrl-C stops the reply.\n";
 
 static int on_piece(void *user, const rg_piece *piece)
 {
     chat *c = user;
-    if (piece->text_bytes == 0) return RG_CONTINUE;
-    return text_output_write(&c->output, piece->text, piece->text_bytes) && text_output_flush() ? RG_CONTINUE : !RG_CONTINUE;
+    if (!text_output_write(&c->output, piece->text, piece->text_bytes)) return !RG_CONTINUE;
+    const bool is_last = piece->token < 0;
+    if (is_last && (!c->output.ends_line || !line_input_is_terminal(c->input))) text_output_write(&c->output, "\n", 1);
+    if (piece->text_bytes == 0 && !is_last) return RG_CONTINUE;
+    return text_output_flush() ? RG_CONTINUE : !RG_CONTINUE;
 }
 
 static bool append(chat *c, const char *text, size_t bytes)
@@ -68,112 +69,276 @@ static int read_message(chat *c)
     return LINE_GIVEN;
 }
 
-static int say(chat *c, const char *text)
+/* A sentence for a person at a terminal; a file gets replies only. */
+static void tell(chat *c, const char *what, const char *name)
 {
-    rg_error error = RG_ERROR_INIT;
-    progress_begin();
-    const rg_status status = rg_chat_say(c->state, RG_USER, text, c->options, on_piece, c, &error);
-    progress_clear();
-    if (!c->output.ends_line || !line_input_is_terminal(c->input)) text_output_write(&c->output, "\n", 1);
-    text_output_flush();
-    /* Stopped by Ctrl-C, the dialogue goes on; stopped by on_piece, stdout has failed and converse() will say so. */
-    return status == RG_OK || status == RG_INTERRUPTED ? 0 : complain_status(status, &error);
+    if (!line_input_is_terminal(c->input)) return;
+    text_output_write(&c->output, what, strlen(what));
+    text_output_write(&c->output, name, strlen(name));
+    text_output_write(&c->output, "\n", 1);
 }
 
-/* Does what a line that begins with one slash asks for. *is_over: the user wants to leave. */
-static void obey(chat *c, bool *is_over)
+static void tell_turn(chat *c)
 {
-    if (strcmp(c->message, "/quit") == 0) {
-        *is_over = true;
-    } else if (strcmp(c->message, "/reset") == 0) {
-        rg_state_reset(c->state);
-        rg_sampler_reset(c->sampler);
-    } else if (strcmp(c->message, "/help") == 0) {
-        text_output_write(&c->output, help_text, sizeof help_text - 1);
-    } else {
-        complain("%s is not known; /help lists what is", c->message);
+    chat_turns turns;
+    if (chat_turns_read(&turns, c->session.state) != 0) return;
+    if (turns.n > 0) tell(c, "the last turn is now: ", chat_turn_words(&turns.items[turns.n - 1]));
+    else tell(c, "the dialogue is at its beginning", "");
+    free(turns.items);
+}
+
+/* Writes what has changed to where the conversation is kept. */
+static void keep(chat *c)
+{
+    if (!c->session.is_changed || !chat_keeper_has_place(&c->keeper)) return;
+    c->session.is_changed = !chat_keeper_save(&c->keeper, c->session.state, c->session.sampler);
+}
+
+static void do_save(chat *c, const char *name)
+{
+    bool is_saved = false;
+    if (name) is_saved = chat_keeper_save_copy(&c->keeper, name, c->session.state, c->session.sampler);
+    else if (chat_keeper_has_place(&c->keeper)) is_saved = chat_keeper_save(&c->keeper, c->session.state, c->session.sampler);
+    else complain("the conversation is kept nowhere yet; /save FILE");
+    if (is_saved) tell(c, "saved", "");
+    else c->has_not_saved = true;
+}
+
+static void do_fork(chat *c, const char *name)
+{
+    if (!chat_keeper_fork(&c->keeper, name, c->session.state, c->session.sampler)) {
+        c->has_not_saved = true;
+        return;
     }
+    c->session.is_changed = false;
+    tell(c, "from here on the conversation is kept as ", name);
 }
 
-/* One message and its reply. 0: go on. */
-static int take_turn(chat *c, bool *is_over)
+/* Each with the number that /rewind takes to go back to before it. */
+static void list_turns(chat *c)
+{
+    chat_turns turns;
+    size_t n_listed = 0;
+    if (chat_turns_read(&turns, c->session.state) != 0) return;
+    for (size_t i = 0; i < turns.n; i++) {
+        const chat_turn *turn = &turns.items[i];
+        char number[32];
+        if (!turn->is_reachable) continue;
+        if (n_listed++ == 0 && line_input_is_terminal(c->input)) tell(c, "/rewind N takes back turn N of this list and those below it:", "");
+        const int n = snprintf(number, sizeof number, "%5zu  ", turns.n - i);
+        const char *words = chat_turn_words(turn);
+        text_output_write(&c->output, number, (size_t)n);
+        text_output_write(&c->output, words, strlen(words));
+        text_output_write(&c->output, "\n", 1);
+    }
+    if (n_listed == 0) complain("there is no turn to take back");
+    free(turns.items);
+}
+
+static void do_rewind(chat *c, const char *n_turns)
+{
+    char *end = NULL;
+    if (!n_turns) {
+        list_turns(c);
+        return;
+    }
+    errno = 0;
+    const uint64_t n = n_turns[strspn(n_turns, "0123456789")] ? 0 : strtoull(n_turns, &end, 10);
+    if (n == 0 || errno) complain("/rewind wants a number of turns, not '%s'; alone it lists them", n_turns);
+    else if (chat_session_undo(&c->session, n)) tell_turn(c);
+}
+
+static void do_undo(chat *c, const char *nothing)
+{
+    (void)nothing;
+    if (chat_session_undo(&c->session, 1)) tell_turn(c);
+}
+
+static void do_retry(chat *c, const char *nothing)
+{
+    (void)nothing;
+    c->code = chat_session_retry(&c->session);
+}
+
+static void do_reset(chat *c, const char *nothing)
+{
+    (void)nothing;
+    chat_session_reset(&c->session);
+}
+
+static void do_quit(chat *c, const char *nothing)
+{
+    (void)nothing;
+    c->is_over = true;
+}
+
+static void do_help(chat *c, const char *nothing);
+
+typedef struct chat_command {
+    const char *name, *argument; /* argument: NULL none; in brackets it may be left out */
+    const char *about;
+    void (*run)(chat *c, const char *argument);
+} chat_command;
+
+static const chat_command commands[] = {
+    { "/help", NULL, "show this", do_help },
+    { "/save", "[NAME]", "save now; with a name, a copy: a file, or with --store a name in the store", do_save },
+    { "/fork", "NAME", "go on under a new name; what was said so far stays under the old one too", do_fork },
+    { "/undo", NULL, "take back the last message and its reply", do_undo },
+    { "/retry", NULL, "take back the last reply, and write another one", do_retry },
+    { "/rewind", "[N]", "take back the last N turns; alone, list the turns", do_rewind },
+    { "/reset", NULL, "forget the dialogue and start anew", do_reset },
+    { "/quit", NULL, "leave, as Ctrl-D does", do_quit },
+};
+
+#define N_COMMANDS (sizeof commands / sizeof *commands)
+
+static void do_help(chat *c, const char *nothing)
+{
+    static const char notes[] =
+        "A line that ends with a backslash goes on in the next one. A message that begins with a slash is written with two.\n"
+        "Ctrl-C stops the reply.\n";
+    char line[160];
+    (void)nothing;
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        const char *argument = commands[i].argument ? commands[i].argument : "";
+        const int n = snprintf(line, sizeof line, "%-7s %-7s %s\n", commands[i].name, argument, commands[i].about);
+        text_output_write(&c->output, line, (size_t)n);
+    }
+    text_output_write(&c->output, notes, sizeof notes - 1);
+}
+
+/* Does what a line that begins with one slash asks for. */
+static void obey(chat *c)
+{
+    char *end = c->message + c->message_bytes;
+    while (end > c->message && strchr(" \t\r", end[-1])) *--end = '\0';
+    char *argument = c->message + strcspn(c->message, " \t");
+    if (*argument) *argument++ = '\0';
+    argument += strspn(argument, " \t");
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        const chat_command *command = &commands[i];
+        if (strcmp(c->message, command->name) != 0) continue;
+        if (*argument && !command->argument) complain("%s takes no argument", command->name);
+        else if (!*argument && command->argument && command->argument[0] != '[') complain("%s wants a name", command->name);
+        else command->run(c, *argument ? argument : NULL);
+        return;
+    }
+    complain("%s is not known; /help lists what is", c->message);
+}
+
+static void take_message(chat *c)
+{
+    if (strlen(c->message) != c->message_bytes) {
+        complain("a message cannot hold a NUL byte");
+        c->code = EXIT_FAILURE;
+        return;
+    }
+    ctrl_c_forget();
+    const char *message = c->message;
+    if (message[strspn(message, " \t")] == '\0') return;
+    if (message[0] == '/' && message[1] != '/') obey(c);
+    else c->code = chat_session_say(&c->session, message[0] == '/' ? message + 1 : message);
+    if (c->code == 0) keep(c);
+}
+
+/* One message and its reply, or one command. */
+static void take_turn(chat *c)
 {
     ctrl_c_forget();
     switch (read_message(c)) {
     case LINE_END:
-        *is_over = true;
+        c->is_over = true;
         if (line_input_is_terminal(c->input)) text_output_write(&c->output, "\n", 1);
-        return 0;
+        return;
     case LINE_INTERRUPTED: /* drops the line, as a shell does; without a terminal nobody could type the next one */
-        if (!line_input_is_terminal(c->input)) return EXIT_INTERRUPTED;
-        text_output_write(&c->output, "\n", 1);
-        return 0;
+        if (line_input_is_terminal(c->input)) text_output_write(&c->output, "\n", 1);
+        else c->code = EXIT_INTERRUPTED;
+        return;
     case LINE_FAILED:
-        return errno == ENOMEM ? complain_memory() : complain_errno("read", "standard input");
+        c->code = errno == ENOMEM ? complain_memory() : complain_errno("read", "standard input");
+        return;
     default:
-        break;
+        take_message(c);
     }
-    if (strlen(c->message) != c->message_bytes) {
-        complain("a message cannot hold a NUL byte");
-        return EXIT_FAILURE;
-    }
-    ctrl_c_forget();
-    const char *message = c->message;
-    if (message[strspn(message, " \t")] == '\0') return 0;
-    if (message[0] == '/' && message[1] != '/') {
-        obey(c, is_over);
-        return 0;
-    }
-    return say(c, message[0] == '/' ? message + 1 : message);
 }
 
 static int converse(chat *c)
 {
-    if (line_input_is_terminal(c->input)) printf("/help lists the commands; Ctrl-D leaves.\n");
-    bool is_over = false;
-    int code = 0;
-    while (!is_over && code == 0 && !ferror(stdout)) code = take_turn(c, &is_over);
-    return code;
+    if (line_input_is_terminal(c->input)) {
+        printf("/help lists the commands; Ctrl-D leaves.\n");
+        if (rg_state_position(c->session.state) > 0) tell_turn(c);
+    }
+    while (!c->is_over && c->code == 0 && !ferror(stdout)) take_turn(c);
+    if (c->code) return c->code;
+    keep(c); /* what could not be saved before, perhaps now */
+    const bool is_lost = c->session.is_changed && chat_keeper_has_place(&c->keeper);
+    return is_lost || c->has_not_saved ? EXIT_FAILURE : 0;
+}
+
+typedef struct chat_choice {
+    const char *model, *name, *file, *folder;
+    bool is_raw;
+    model_choice opening;
+    sampling_choice sampling;
+} chat_choice;
+
+static bool parse(chat_choice *choice, int *code, int argc, char **argv)
+{
+    const option options[] = {
+        OPTION_TEXT(0, "state", "FILE", &choice->file, "go on with the conversation in FILE, or begin one there"),
+        OPTION_TEXT(0, "store", "DIR", &choice->folder, "the same with the conversation NAME of the store in DIR"),
+        OPTION_FLAG(0, "raw", &choice->is_raw, "write the model's text to a terminal as it is"),
+        SAMPLING_OPTIONS(&choice->sampling, "1024"),
+        MODEL_OPTIONS(&choice->opening),
+    };
+    static const usage about = {
+        "chat", "MODEL [--state FILE | --store DIR NAME]",
+        "Talk with an instruction-tuned model. Each line is a message; a line that ends with a backslash goes on in the next one. "
+        "/help lists the commands, with which turns can be taken back, written anew, saved and forked. Ctrl-C stops the reply, not the "
+        "program; Ctrl-D ends. When standard input is a file or a pipe, only the replies are written, each with a line feed at its end.\n\n"
+        "With --state or --store the conversation is saved after every turn and every command that changes it, wholly or not at all, so that "
+        "a program that is killed loses at most the turn under way. A later call goes on from there: with the random numbers where they were "
+        "(--seed is for new conversations), and with the saved settings of picking tokens, but for those that are given. -n, --stop "
+        "and --ignore-eos are not saved.",
+        "On a terminal, control and bidirectional characters of a reply are shown escaped, such as \\x1b, unless --raw is given.\n\n"
+        "At least the last four turns can be taken back at once, also in a later call; of older ones those whose ids are kept (65,536 "
+        "tokens), by reading them again.\n\n" MODEL_NOTES,
+    };
+    int n = 0;
+    if (!options_parse_operands(&n, 1, 2, code, argc, argv, &about, options, sizeof options / sizeof *options)) return false;
+    choice->model = argv[1];
+    choice->name = argv[2];
+    if (choice->file && choice->folder) *code = complain_usage("--state and --store exclude each other");
+    else if (choice->folder && n < 2) *code = complain_usage("--store DIR wants a NAME as well");
+    else if (!choice->folder && n > 1) *code = complain_usage("'%s' is one argument too many; a name goes with --store DIR", choice->name);
+    else *code = sampling_check(&choice->sampling);
+    if (choice->file) choice->name = choice->file;
+    return *code == 0;
 }
 
 int cmd_chat(int argc, char **argv)
 {
-    const char *path = NULL;
-    bool is_raw = false;
-    model_choice opening = MODEL_CHOICE_INIT;
-    sampling_choice sampling = SAMPLING_CHOICE_INIT(1024);
-    const option options[] = {
-        OPTION_FLAG(0, "raw", &is_raw, "write the model's text to a terminal as it is"),
-        SAMPLING_OPTIONS(&sampling, "1024"),
-        MODEL_OPTIONS(&opening),
-    };
-    static const usage about = {
-        "chat", "MODEL",
-        "Talk with an instruction-tuned model. Each line is a message; a line that ends with a backslash goes on in the next one. "
-        "/help lists the commands. Ctrl-C stops the reply, not the program; Ctrl-D ends. When standard input is a file or a pipe, "
-        "only the replies are written, each with a line feed at its end.",
-        "On a terminal, control and bidirectional characters of a reply are shown escaped, such as \\x1b, unless --raw is given.\n\n" MODEL_NOTES,
-    };
+    chat_choice choice = { .opening = MODEL_CHOICE_INIT, .sampling = SAMPLING_CHOICE_INIT(1024) };
     int code = 0;
-    if (!options_parse(&path, &code, argc, argv, &about, options, sizeof options / sizeof *options)) return code;
+    if (!parse(&choice, &code, argc, argv)) return code;
 
     chat c = { 0 };
     rg_model *model = NULL;
-    text_output_begin(&c.output, is_raw);
-    code = sampling_check(&sampling);
-    if (!code) code = open_model(&model, path, &opening);
-    if (!code) code = sampling_open(&c.sampler, &c.options, model, &sampling);
-    if (!code) {
-        const rg_status status = rg_state_new(&c.state, model, NULL);
-        if (status != RG_OK) code = complain_status(status, NULL);
-    }
+    rg_snapshot *saved = NULL;
+    text_output_begin(&c.output, choice.is_raw);
+    code = chat_keeper_open(&c.keeper, &saved, choice.name, choice.folder);
+    if (!code) code = open_model(&model, choice.model, &choice.opening);
+    if (!code) code = chat_session_open(&c.session, model, &choice.sampling, saved);
+    rg_snapshot_close(saved);
+    c.session.on_piece = on_piece;
+    c.session.user = &c;
     if (!code && !(c.input = line_input_open())) code = complain_memory();
     if (!code) code = converse(&c);
 
     line_input_close(c.input);
-    rg_state_free(c.state);
-    rg_generate_options_free(c.options);
-    rg_sampler_free(c.sampler);
+    chat_session_close(&c.session);
+    chat_keeper_close(&c.keeper);
     rg_model_close(model);
     free(c.message);
     return code;

@@ -9,14 +9,14 @@
 #include "open_model.h"
 #include "progress_bar.h"
 
-static rg_status set_sampler(rg_sampler *sampler, const sampling_choice *choice)
+rg_status sampling_apply(rg_sampler *sampler, const sampling_choice *choice)
 {
-    rg_status status = rg_sampler_set_temperature(sampler, (float)choice->temperature);
-    if (!status) status = rg_sampler_set_top_k(sampler, (size_t)choice->top_k);
-    if (!status) status = rg_sampler_set_top_p(sampler, (float)choice->top_p);
-    if (!status) status = rg_sampler_set_min_p(sampler, (float)choice->min_p);
-    if (!status) status = rg_sampler_set_repetition_penalty(sampler, (float)choice->repetition_penalty, 0);
-    if (!status) status = rg_sampler_set_seed(sampler, choice->seed);
+    rg_status status = RG_OK;
+    if (choice->temperature >= 0) status = rg_sampler_set_temperature(sampler, (float)choice->temperature);
+    if (!status && choice->top_k != UINT64_MAX) status = rg_sampler_set_top_k(sampler, (size_t)choice->top_k);
+    if (!status && choice->top_p >= 0) status = rg_sampler_set_top_p(sampler, (float)choice->top_p);
+    if (!status && choice->min_p >= 0) status = rg_sampler_set_min_p(sampler, (float)choice->min_p);
+    if (!status && choice->repetition_penalty >= 0) status = rg_sampler_set_repetition_penalty(sampler, (float)choice->repetition_penalty, 0);
     return status;
 }
 
@@ -52,7 +52,8 @@ int sampling_open(rg_sampler **sampler, rg_generate_options **options, const rg_
     if (code) return code;
 
     rg_status status = rg_sampler_new(sampler, info.vocab_size, NULL);
-    if (status == RG_OK) status = set_sampler(*sampler, choice);
+    if (status == RG_OK) status = rg_sampler_set_seed(*sampler, choice->seed);
+    if (status == RG_OK) status = sampling_apply(*sampler, choice);
     if (status == RG_OK && !(*options = rg_generate_options_new())) status = RG_ERR_MEMORY;
     if (status == RG_OK) status = set_options(*options, *sampler, choice);
     for (size_t i = 0; status == RG_OK && i < choice->stops.n; i++)

@@ -7,6 +7,7 @@
 
 #include "options.h"
 
+/* What is not given on the command line keeps a value that cannot be given: the sampler's own setting stays. */
 typedef struct sampling_choice {
     uint64_t max_tokens, top_k, seed;
     double temperature, top_p, min_p, repetition_penalty;
@@ -14,7 +15,8 @@ typedef struct sampling_choice {
     bool ignores_eos;
 } sampling_choice;
 
-#define SAMPLING_CHOICE_INIT(max_tokens_) { .max_tokens = max_tokens_, .top_p = 1, .repetition_penalty = 1 }
+#define SAMPLING_CHOICE_INIT(max_tokens_) \
+    { .max_tokens = max_tokens_, .temperature = -1, .top_k = UINT64_MAX, .top_p = -1, .min_p = -1, .repetition_penalty = -1 }
 
 /* Rows of an option table. */
 #define SAMPLING_OPTIONS(choice, max_tokens_text)                                                                                 \
@@ -32,6 +34,9 @@ typedef struct sampling_choice {
 
 /* What the option parser cannot see. 0, or EXIT_USAGE after a complaint. */
 int sampling_check(const sampling_choice *choice);
+
+/* Changes a sampler's settings to those that were given; the seed is not among them, random numbers go on. */
+rg_status sampling_apply(rg_sampler *sampler, const sampling_choice *choice);
 
 /* A sampler and options that use it, with Ctrl-C and the progress bar. Free both, which may be NULL, with
  * rg_generate_options_free and rg_sampler_free, in this order. 0, or an exit code after a complaint. */

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+# Conversations that outlive the program: chat --state and --store, and what their commands promise.
+. tests/command/harness.sh
+run inspect demo
+if has "$err" "no demo model"; then echo "skipped: the demo model is not built in"; exit 77; fi
+sampled="-n 12 --temp 0.9 --seed 5 --repetition-penalty 1.3"
+
+# talk 'LINES' OPTIONS...: a chat whose standard input is these lines.
+talk() {
+    text=$1
+    shift
+    printf "$text" | "$rg" chat demo "$@" >"$dir/out" 2>"$dir/err"
+    took $?
+}
+last() { printf '%s\n' "$1" | tail -n "$2"; }
+
+# A new process goes on as the old one would have.
+for options in "-n 12" "$sampled"; do
+    talk 'Hello there\nWho are you?\nTell me more\n' $options
+    whole=$out
+    rm -f "$dir/a.rgs"
+    talk 'Hello there\n' $options --state "$dir/a.rgs"
+    first=$out
+    check "a conversation that is kept reads the same ($options)" is "$code$first" "0$(printf '%s\n' "$whole" | head -c ${#first})"
+    cp "$dir/a.rgs" "$dir/one.rgs"
+    talk 'Who are you?\n' -n 12 --state "$dir/a.rgs"
+    second=$out
+    talk 'Tell me more\n' -n 12 --state "$dir/a.rgs"
+    check "three processes write what one does ($options)" is "$first
+$second
+$out" "$whole"
+    talk 'Who are you?\nTell me more\n' -n 12 --state "$dir/one.rgs"
+    check "from any turn on ($options)" is "$first
+$out" "$whole"
+done
+check "the file is the owner's alone" is "$(stat -c %a "$dir/a.rgs")" 600
+check "nothing else is left in the folder" is "$(ls -A "$dir" | grep -c 'rgs')" 2
+talk 'Hello\n' $sampled --state "$dir/seed.rgs"
+cp "$dir/seed.rgs" "$dir/seed2.rgs"
+cp "$dir/seed.rgs" "$dir/seed3.rgs"
+cp "$dir/seed.rgs" "$dir/seed4.rgs"
+talk 'More\n' -n 12 --state "$dir/seed.rgs"
+more=$out
+talk 'More\n' -n 12 --seed 77 --state "$dir/seed2.rgs"
+check "--seed does not restart random numbers that go on" is "$out" "$more"
+talk 'More\n' -n 12 --temp 0 --state "$dir/seed3.rgs"
+greedy=$out
+check "settings that are given win over saved ones" [ "$greedy" != "$more" ]
+talk 'More\n' -n 12 --top-k 1 --state "$dir/seed4.rgs"
+check "and the others stay" is "$out" "$greedy"
+talk '' --state "$dir/never.rgs"
+check "a conversation that never began leaves no file" is "$code$(ls "$dir" | grep -c never)" 00
+
+# Taking back. With the penalty, a token of an undone reply that still counted would show.
+options="-n 16 --repetition-penalty 1.5"
+talk 'One\nThree\nFour\n' $options
+want=$out
+talk 'One\nTwo\n/undo\nThree\nFour\n' $options
+check "/undo takes message, reply and penalties back" is "$(last "$out" 2)" "$(last "$want" 2)"
+talk 'One\nTwo\nX\nY\n/rewind 3\nThree\nFour\n' $options
+check "/rewind 3 takes three turns back" is "$(last "$out" 2)" "$(last "$want" 2)"
+talk 'Zero\n/undo\nOne\nThree\nFour\n' $options
+check "/undo of the first turn is a new beginning" is "$(last "$out" 3)" "$want"
+rm -f "$dir/u.rgs"
+talk 'One\nTwo\n' $options --state "$dir/u.rgs"
+talk '/undo\n' $options --state "$dir/u.rgs"
+check "a pipe is told nothing of it" is "$code$out$err" 0
+talk 'Three\nFour\n' $options --state "$dir/u.rgs"
+check "/undo works in a later process, and lasts" is "$out" "$(last "$want" 2)"
+talk '/rewind\n' $options --state "$dir/u.rgs"
+check "/rewind lists the turns that are left" is "$out" "    3  One
+    2  Three
+    1  Four"
+talk '/rewind 4\n/rewind 0\n/rewind x\n/undo 2\n/rewind\n' $options --state "$dir/u.rgs"
+check "what cannot be taken back is told" lines "$err" 4
+check "how many there are is told" has "$err" "there are only 3 turns"
+check "and nothing is taken back then" lines "$out" 3
+talk '/undo\n' -n 8
+check "nothing to undo is told" has "$err" "there is no turn to take back"
+talk '/retry\n' -n 8
+check "nothing to retry is told" has "$err" "there is no turn to take back"
+
+turns=
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do turns="$turns$i is a number, and here is what I think of it in a few more words\\n"; done
+talk "${turns}New\n" -n 40
+talk "$turns" -n 40 --state "$dir/long.rgs"
+for n in 1 2 3 4 9; do
+    cp "$dir/long.rgs" "$dir/back.rgs"
+    talk "/rewind $n\nNew\n" -n 40 --state "$dir/back.rgs"
+    check "$n of many turns are taken back in a later process" is "$code$err" 0
+    back=$out
+    talk "$(printf '%s' "$turns" | sed "s/\\\\n/\\n/g" | head -n $((12 - n)))\nNew\n" -n 40
+    check "to what it was $n turns ago" is "$(last "$out" "$(printf '%s\n' "$back" | wc -l)")" "$back"
+done
+
+# Another reply.
+talk 'Hello\nWho are you?\n' $sampled --state "$dir/r.rgs"
+old=$(last "$out" 1)
+talk 'Hello\nWho are you?\n/retry\n/retry\nAnd then?\n' $sampled
+whole=$out
+talk '/retry\n' -n 12 --state "$dir/r.rgs"
+new=$out
+check "/retry writes another reply" [ -n "$new" -a "$new" != "$old" ]
+talk '/retry\n' -n 12 --state "$dir/r.rgs"
+newer=$out
+check "and then another one" [ "$newer" != "$new" -a "$newer" != "$old" ]
+talk 'And then?\n' -n 12 --state "$dir/r.rgs"
+check "in new processes the same ones as in one" is "$new
+$newer
+$out" "$(printf '%s\n' "$whole" | tail -n "$(printf '%s\n%s\n%s\n' "$new" "$newer" "$out" | wc -l)")"
+talk '/rewind\n' --state "$dir/r.rgs"
+check "a turn that was written anew is one turn" is "$out" "    3  Hello
+    2  Who are you?
+    1  And then?"
+talk 'Hello\n/retry\n' -n 12
+check "without random numbers the reply is the same, and that is told" has "$err" "the reply is the same again"
+check "since it is the same" is "$(printf '%s\n' "$out" | sort -u | wc -l)" 1
+
+# Saving and forking.
+printf 'precious\n' >"$dir/notes.txt"
+talk 'Hello\n/save '"$dir"'/c.rgs\nMore\n/save '"$dir"'/c.rgs\n/fork '"$dir"'/f.rgs\nThis\n/save\n' -n 8
+check "/save and /fork without --state want only a name" is "$code$err" 0
+talk '/rewind\n' --state "$dir/c.rgs"
+check "/save FILE keeps what there is" is "$out" "    2  Hello
+    1  More"
+talk '/rewind\n' --state "$dir/f.rgs"
+check "/fork FILE goes on there" is "$out" "    3  Hello
+    2  More
+    1  This"
+talk 'Hello\n/save '"$dir"'/notes.txt\n/fork '"$dir"'/c.rgs\n/fork\n/save\n/save '"$dir"'/none/x\nMore\n' -n 8
+check "what cannot be saved is told" is "$code $(printf '%s\n' "$err" | wc -l)" "1 5"
+check "a file of another kind is left alone" is "$(cat "$dir/notes.txt")" precious
+check "and the conversation goes on" lines "$out" 2
+talk 'Other\n/reset\n' -n 8 --state "$dir/c.rgs"
+talk '/rewind\nHello\n' -n 8 --state "$dir/c.rgs"
+check "/reset is kept as well" is "$out" "$(talk 'Hello\n' -n 8 && printf %s "$out")"
+
+# A program that is killed loses the turn under way at most.
+mkfifo "$dir/pipe"
+"$rg" chat demo $sampled --state "$dir/k.rgs" <"$dir/pipe" >"$dir/out" 2>"$dir/err" &
+process=$!
+exec 3>"$dir/pipe"
+printf 'Hello there\n' >&3
+until [ -f "$dir/k.rgs" ]; do sleep 0.05; done
+kill -9 $process
+wait $process 2>/dev/null
+exec 3>&-
+talk 'Hello there\nWho are you?\n' $sampled
+whole=$out
+talk 'Who are you?\n' -n 12 --state "$dir/k.rgs"
+check "killed between turns, the next process goes on" is "$out" "$(last "$whole" "$(printf '%s\n' "$out" | wc -l)")"
+# A random model, whose replies go round in circles, since the demo's would end by themselves.
+sed 's/"vocab_size": [0-9]*/"vocab_size": 1200/' $golden/griffin-rra/config.json >"$dir/config.json"
+run synth "$dir/model" --config "$dir/config.json"
+cp tests/data/tokenizer/tokenizer.model "$dir/model"
+circle() { printf "$1" | "$rg" chat "$dir/model" -n 12 --state "$2" >"$dir/out" 2>"$dir/err"; took $?; }
+circle 'Hello there\n' "$dir/k2.rgs"
+"$rg" chat "$dir/model" -n 1000000 --ignore-eos --state "$dir/k2.rgs" <"$dir/pipe" >"$dir/out" 2>"$dir/err" &
+process=$!
+exec 3>"$dir/pipe"
+printf 'Who are you?\n' >&3
+until [ "$(wc -c <"$dir/out")" -ge 200 ]; do sleep 0.05; done
+kill -9 $process
+wait $process 2>/dev/null
+exec 3>&-
+circle '/rewind\nWho are you?\n' "$dir/k2.rgs"
+resumed=$out
+circle 'Hello there\n/rewind\nWho are you?\n' "$dir/k3.rgs"
+check "killed within a turn, it goes on from the turn before" is "$resumed" "$(last "$out" "$(printf '%s\n' "$resumed" | wc -l)")"
+
+# Files that cannot be gone on from stay as they are.
+cp "$dir/a.rgs" "$dir/good.rgs"
+printf 'x' | dd of="$dir/a.rgs" bs=1 seek=5000 conv=notrunc 2>/dev/null
+head -c 3000 "$dir/good.rgs" >"$dir/short.rgs"
+for file in a.rgs short.rgs notes.txt; do
+    cp "$dir/$file" "$dir/before"
+    talk 'Hello\n' --state "$dir/$file"
+    check "$file is refused" is "$code$out" 1
+    check "$file is refused in one sentence" lines "$err" 1
+    check "$file is not touched" cmp "$dir/$file" "$dir/before"
+done
+cp "$dir/good.rgs" "$dir/before"
+printf 'Hello\n' | "$rg" chat $golden/griffin-rra --state "$dir/good.rgs" >"$dir/out" 2>"$dir/err"
+took $?
+check "a state of another model is refused" is "$code$out" 1
+check "and the sentence says so" has "$err" "another model"
+check "and it is not touched" cmp "$dir/good.rgs" "$dir/before"
+talk 'Hello\n' --state "$dir/none/x.rgs"
+check "a missing folder is told before anything is said" is "$code$out" 1
+talk 'Hello\n' --state "$dir"
+check "a folder is no file" is "$code$out" 1
+talk 'More\n' -n 12 --page-length 4 --state "$dir/good.rgs"
+check "other numerics are told" has "$err" "numerics: differs"
+check "and it goes on" is "$code $(printf '%s\n' "$out" | wc -l)" "0 1"
+
+# A state that another program has saved.
+"${BUILD:-build}/examples/resume_chat" "$dir/foreign.rgs" Hello >/dev/null 2>"$dir/err"
+took $?
+check "an example saves a state" is $code 0
+talk '/rewind\n/undo\nMore\n/rewind\n/undo\n/undo\n' -n 8 --state "$dir/foreign.rgs"
+check "chat goes on with it, and takes back its own turns" is "$(last "$out" 1)" "    1  More"
+check "and no more" is "$(printf '%s\n' "$err" | grep -c 'there is no turn to take back')" 3
+
+# The same in a store.
+talk 'Hello there\nWho are you?\n' $sampled
+whole=$out
+talk 'Hello there\n' $sampled --store "$dir/store" alice
+if has "$err" "no store"; then finish; fi
+first=$out
+check "a conversation is kept in a store" is "$code$err" 0
+talk '/fork bob\n/save carol\nWho are you?\n/undo\nNo more\n' -n 12 --store "$dir/store" alice
+check "/fork and /save want names of the store" is "$code$err" 0
+talk '/fork bob\n/rewind\n' -n 12 --store "$dir/store" alice
+check "a name is forked to once" is "$code $(printf '%s\n' "$err" | wc -l)" "1 1"
+check "the old name stays where it was" is "$out" "    1  Hello there"
+talk '/rewind\n' -n 12 --store "$dir/store" bob
+check "the new one has gone on" is "$out" "    2  Hello there
+    1  No more"
+talk 'Who are you?\n' -n 12 --store "$dir/store" carol
+check "and a copy goes on as the first one would have" is "$first
+$out" "$whole"
+printf 'Hello\n' | "$rg" chat $golden/griffin-rra --store "$dir/store" bob >"$dir/out" 2>"$dir/err"
+took $?
+check "another model is refused there too" is "$code$out" 1
+talk 'Hello\n' --store "$dir/notes.txt" alice
+check "a file is no store" is "$code$out" 1
+
+talk '' --store "$dir/store"
+check "--store without a name is a usage error" is $code 2
+talk '' alice
+check "a name without --store is a usage error" is $code 2
+talk '' --store "$dir/store" alice --state "$dir/a.rgs"
+check "--state and --store exclude each other" is $code 2
+finish
