@@ -51,14 +51,20 @@ typedef struct state_setup {
     bool keeps_none; /* ids */
 } state_setup;
 
-static inline rg_state *state_with(rg_model *model, const state_setup *setup)
+static inline rg_state_options *options_of(const state_setup *setup)
 {
-    rg_state *state = NULL;
     rg_state_options *options = rg_state_options_new();
     REQUIRE(options && rg_state_options_set_window_type(options, setup->window_type) == RG_OK && rg_state_options_set_wipe(options, setup->is_wiped) == RG_OK);
     if (setup->kept_tokens || setup->keeps_none) REQUIRE(rg_state_options_set_kept_tokens(options, setup->kept_tokens) == RG_OK);
     if (setup->every) REQUIRE(rg_state_options_set_checkpoint_every(options, setup->every) == RG_OK);
     if (setup->bytes) REQUIRE(rg_state_options_set_checkpoint_bytes(options, setup->bytes) == RG_OK);
+    return options;
+}
+
+static inline rg_state *state_with(rg_model *model, const state_setup *setup)
+{
+    rg_state *state = NULL;
+    rg_state_options *options = options_of(setup);
     REQUIRE(rg_state_new(&state, model, options) == RG_OK);
     rg_state_options_free(options);
     return state;

@@ -169,9 +169,11 @@ TEST(a_fork_has_its_own_checkpoints)
 TEST(memory_of_checkpoints_stays_in_its_budget_and_lost_ones_are_replayed)
 {
     rg_model *model = open_setup(&(model_setup){ .page_length = 4 });
-    const rg_state_info size = facts_of(state_at(model, &(state_setup){ 0 }, 0));
+    rg_state *state = plain_state(model);
+    const rg_state_info size = facts_of(state);
     const uint64_t alone = size.recurrent_bytes + 5 * size.page_bytes, budget = 2 * alone;
-    rg_state *state = state_with(model, &(state_setup){ .bytes = budget });
+    rg_state_free(state);
+    state = state_with(model, &(state_setup){ .bytes = budget });
     char name[8];
     for (int i = 0; i < 12; i++) {
         feed(state, line + 10 * i, 10);
