@@ -51,9 +51,15 @@ prints "patient is refused memory and leaves nothing behind" '^with 64 KiB: RG_E
 prints "patient meets its budget" '^at token [0-9]+: the budget of [0-9]+ is spent'
 prints "patient gives all memory back" '^the same bits .* and 0 bytes are left behind$'
 
-for program in greedy own_loop stream score many_states batch; do
+for program in greedy own_loop stream score many_states batch undo; do
     "$built/examples/$program" /no/such/model >"$folder/out" 2>"$folder/err"
     check "$program says what is wrong" test $? -eq 1 -a -s "$folder/err" -a ! -s "$folder/out"
+done
+"$built/examples/resume_chat" "$folder/x" Hello /no/such/model >"$folder/out" 2>"$folder/err"
+check "resume_chat says what is wrong" test $? -eq 1 -a -s "$folder/err" -a ! -s "$folder/out" -a ! -e "$folder/x"
+for program in ask_document keep_conversations; do
+    "$built/examples/$program" "$folder/x" /no/such/model >"$folder/out" 2>"$folder/err"
+    check "$program says what is wrong" test $? -eq 1 -a -s "$folder/err" -a ! -s "$folder/out" -a ! -e "$folder/x"
 done
 
 awk '/^```c$/ { inside = 1; next } /^```$/ { if (inside) exit } inside' README.md >"$folder/readme.c"
@@ -87,6 +93,34 @@ if [ "$has_demo" -gt 0 ]; then
     check "threads do not change a text" cmp "$folder/out" "$folder/text"
     runs "batch runs" batch
     prints "batch reads the weights less often than there are tokens" '^6 conversations, 2[0-9]+ tokens, [0-9]{2} reads of the weights$'
+    runs "resume_chat begins" resume_chat "$folder/alice.rgs" "Good evening."
+    prints "resume_chat begins with nothing" '^\[0 tokens were there, [0-9]+ are now\]$'
+    there=$(sed -n 's/.* there, \([0-9]*\) are now.*/\1/p' "$folder/out")
+    runs "resume_chat goes on in a new process" resume_chat "$folder/alice.rgs" "What is the news?"
+    prints "resume_chat goes on from where it was" "^\[$there tokens were there, [0-9]+ are now\]\$"
+    cp "$folder/alice.rgs" "$folder/before"
+    "$built/examples/resume_chat" "$folder/alice.rgs" Hello "$golden" >"$folder/out" 2>"$folder/err"
+    check "resume_chat refuses a state of another model" test $? -eq 1 -a -s "$folder/err" -a ! -s "$folder/out"
+    check "and leaves it as it was" cmp "$folder/alice.rgs" "$folder/before"
+    runs "ask_document reads its document" ask_document "$folder/document.rgs"
+    prints "ask_document reads all of it once" '^the document: ([0-9]+) tokens, \1 of them read now$'
+    prints "ask_document's document does not change under its forks" '^the first question again: the same answer$'
+    cp "$folder/out" "$folder/text"
+    runs "ask_document finds its document" ask_document "$folder/document.rgs"
+    prints "ask_document reads nothing then" '^the document: [0-9]+ tokens, 0 of them read now$'
+    sed 1d "$folder/text" >"$folder/before"
+    sed 1d "$folder/out" >"$folder/after"
+    check "ask_document's answers are the same from the mapped file" cmp "$folder/before" "$folder/after"
+    runs "undo runs" undo
+    prints "undo goes back to the same bits" '^from token [0-9]+ back to [0-9]+: the same bits$'
+    awk '/tokens sent/ { n++; if ($4 + $6 != $1 || (n > 1 && n < 5 && $4 < sent)) bad = 1; sent = $1 } END { exit n != 5 || bad }' "$folder/out"
+    check "undo reads what is new of a dialogue that is sent whole" test $? -eq 0
+    if "$built/examples/keep_conversations" "$folder/store" >"$folder/out" 2>"$folder/err" || ! grep -q "no conversation store" "$folder/err"; then
+        check "keep_conversations runs" test ! -s "$folder/err"
+        prints "keep_conversations forks the document" '^carol +version 4, from 1, [0-9]+ tokens$'
+        awk '/^together/ { if (2 * $2 < $9) good = 1 } END { exit !good }' "$folder/out"
+        check "keep_conversations keeps what is common once" test $? -eq 0
+    fi
     runs "the plugin agrees with the reference on the demo" custom_backend_use "$plugin"
     runs "patient opens a folder with a tokenizer" patient examples/demo/model
 fi
