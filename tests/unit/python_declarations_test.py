@@ -17,7 +17,8 @@ from recurrentgemma import _structures as s
 from recurrentgemma._library import FUNCTIONS
 
 INCLUDE = os.path.join(ROOT, "include")
-HEADERS = ["version.h", "status.h", "host.h", "tokenizer.h", "model.h", "state.h", "infer.h", "sampler.h", "generate.h"]  # all but backend.h
+HEADERS = ["version.h", "status.h", "host.h", "tokenizer.h", "model.h", "state.h", "infer.h", "sampler.h", "generate.h", "snapshot.h",
+           "store.h"]  # all but backend.h
 
 
 def read(*path):
@@ -32,12 +33,14 @@ def header(name):
 CALLBACKS = {
     "rg_log_fn": s.LogFunction, "rg_progress_fn": s.ProgressFunction, "rg_parallel_for_fn": s.ParallelForFunction,
     "rg_filter_fn": s.FilterFunction, "rg_piece_fn": s.PieceFunction, "rg_tap_fn": s.TapFunction,
+    "rg_store_entry_fn": s.StoreEntryFunction,
 }
 PLAIN = {
     "void": None, "int": ctypes.c_int, "rg_status": ctypes.c_int, "unsigned": ctypes.c_uint, "rg_token": ctypes.c_int32,
     "float": ctypes.c_float, "size_t": ctypes.c_size_t, "uint32_t": ctypes.c_uint32, "uint64_t": ctypes.c_uint64,
     "void *": ctypes.c_void_p, "char *": s.Bytes, "const char *": ctypes.c_char_p, "const char **": POINTER(s.Bytes),
     "float *": s.Floats, "rg_token *": s.Tokens, "size_t *": POINTER(ctypes.c_size_t), "int *": POINTER(ctypes.c_int),
+    "uint64_t *": POINTER(ctypes.c_uint64), "unsigned char *": POINTER(ctypes.c_ubyte),
 }
 
 
@@ -56,12 +59,17 @@ def python_type(c):
     return kind
 
 
+def without_name(argument):
+    """The type in "const char *path"; an array is a pointer."""
+    return re.sub(r"\w+\s*$", "", re.sub(r"(\w+)\[\w+\]\s*$", r"*\1", argument.strip()))
+
+
 def prototypes():
     found = {}
     for name in HEADERS:
         for result, function, arguments in re.findall(r"RG_API\s+([\w\s*]+?)\s*\b(rg_\w+)\(([^;]*)\);", header(name)):
             parts = [] if arguments.strip() == "void" else arguments.split(",")
-            found[function] = (result, [re.sub(r"\w+\s*$", "", part.strip()) for part in parts])
+            found[function] = (result, [without_name(part) for part in parts])
     return found
 
 
@@ -87,7 +95,7 @@ def callbacks_agree_with_the_headers():
         if name == "rg_parallel_for_fn":  # has a function among its arguments, and is not offered
             continue
         result, arguments = re.search(r"typedef (\w+) %s\(([^;]*)\);" % name, text).groups()
-        arguments = [re.sub(r"\w+\s*$", "", part.strip()) for part in arguments.split(",")]
+        arguments = [without_name(part) for part in arguments.split(",")]
         assert (kind._restype_, list(kind._argtypes_)) == (python_type(result), [python_type(each) for each in arguments]), name
 
 
@@ -149,7 +157,7 @@ def structures_have_the_members_of_the_headers_in_their_order():
 @test
 def constants_agree_with_the_headers():
     expected = {"RG_ABI": s.ABI, "RG_CONTINUE": s.CONTINUE, "RG_ERROR_MESSAGE_BYTES": s.ErrorStruct.message.size}
-    for name in ("OK", "AGAIN", "INTERRUPTED", "ERR_MEMORY", "ERR_NO_TOKENIZER", "ERR_BUFFER", "ADD_BOS", "STRICT_UTF8", "PLAIN_TEXT",
+    for name in ("OK", "AGAIN", "INTERRUPTED", "ERR_MEMORY", "ERR_NOT_FOUND", "ERR_NO_TOKENIZER", "ERR_BUFFER", "ADD_BOS", "STRICT_UTF8", "PLAIN_TEXT",
                  "TRIM_MESSAGES", "OPEN_REPLY", "ALLOW_SPECIAL"):
         expected["RG_" + name] = getattr(s, name)
     tables = (

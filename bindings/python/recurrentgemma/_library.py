@@ -4,7 +4,7 @@
 import ctypes
 import ctypes.util
 import os
-from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_size_t, c_uint, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_size_t, c_ubyte, c_uint, c_uint32, c_uint64, c_void_p
 
 from . import _structures as s
 
@@ -17,6 +17,9 @@ _allocator = POINTER(s.AllocatorStruct)
 _io = POINTER(s.IoStruct)
 _limits = POINTER(s.LimitsStruct)
 _run = POINTER(s.RunStruct)
+_id = POINTER(c_ubyte)
+_number = POINTER(c_uint64)
+_counts = POINTER(s.StoreCountsStruct)
 
 # name: (what it returns, its arguments). Handles are c_void_p.
 FUNCTIONS = {
@@ -76,6 +79,9 @@ FUNCTIONS = {
     "rg_state_options_free": (None, [c_void_p]),
     "rg_state_options_set_window_type": (c_int, [c_void_p, c_int]),
     "rg_state_options_set_wipe": (c_int, [c_void_p, c_int]),
+    "rg_state_options_set_kept_tokens": (c_int, [c_void_p, c_uint64]),
+    "rg_state_options_set_checkpoint_every": (c_int, [c_void_p, c_uint64]),
+    "rg_state_options_set_checkpoint_bytes": (c_int, [c_void_p, c_uint64]),
     "rg_state_new": (c_int, [_out, c_void_p, c_void_p]),
     "rg_state_free": (None, [c_void_p]),
     "rg_state_reset": (c_int, [c_void_p]),
@@ -86,6 +92,16 @@ FUNCTIONS = {
     "rg_state_reserve": (c_int, [c_void_p]),
     "rg_state_logits": (c_int, [c_void_p, s.Floats, _error]),
     "rg_state_get_tensor": (c_int, [c_void_p, c_size_t, c_char_p, s.Floats, _size]),
+    "rg_state_fork": (c_int, [_out, c_void_p, _error]),
+    "rg_state_checkpoint": (c_int, [c_void_p, c_char_p, _error]),
+    "rg_state_forget_checkpoint": (c_int, [c_void_p, c_char_p]),
+    "rg_state_get_checkpoint": (c_int, [c_void_p, c_size_t, POINTER(s.CheckpointInfoStruct)]),
+    "rg_state_rewind": (c_int, [c_void_p, c_uint64, _error]),
+    "rg_state_rewind_to": (c_int, [c_void_p, c_char_p, _error]),
+    "rg_state_rewind_within": (c_int, [c_void_p, c_uint64, _run, _error]),
+    "rg_state_reuse": (c_int, [c_void_p, s.Tokens, c_size_t, _size, _error]),
+    "rg_state_reuse_within": (c_int, [c_void_p, s.Tokens, c_size_t, _size, _run, _error]),
+    "rg_state_get_tokens": (c_int, [c_void_p, c_uint64, s.Tokens, _size]),
     # infer.h
     "rg_eval": (c_int, [c_void_p, POINTER(POINTER(s.WorkStruct)), c_size_t, _run, _error]),
     "rg_prefill": (c_int, [c_void_p, s.Floats, s.Tokens, c_size_t, _error]),
@@ -121,6 +137,49 @@ FUNCTIONS = {
     "rg_generate": (c_int, [c_void_p, s.Tokens, c_size_t, c_void_p, s.PieceFunction, c_void_p, _error]),
     "rg_generate_text": (c_int, [c_void_p, c_char_p, c_void_p, s.PieceFunction, c_void_p, _error]),
     "rg_chat_say": (c_int, [c_void_p, c_int, c_char_p, c_void_p, s.PieceFunction, c_void_p, _error]),
+    # snapshot.h
+    "rg_snapshot_options_new": (c_void_p, []),
+    "rg_snapshot_options_free": (None, [c_void_p]),
+    "rg_snapshot_options_set_sampler": (c_int, [c_void_p, c_void_p]),
+    "rg_snapshot_options_set_detokenizer": (c_int, [c_void_p, c_void_p]),
+    "rg_snapshot_options_set_note": (c_int, [c_void_p, c_void_p, c_size_t]),
+    "rg_snapshot_options_set_tokens": (c_int, [c_void_p, c_int]),
+    "rg_snapshot_options_set_checkpoints": (c_int, [c_void_p, c_int]),
+    "rg_snapshot_options_set_io": (c_int, [c_void_p, _io]),
+    "rg_snapshot_options_set_allocator": (c_int, [c_void_p, _allocator]),
+    "rg_snapshot_options_set_max_bytes": (c_int, [c_void_p, c_uint64]),
+    "rg_snapshot_options_set_map": (c_int, [c_void_p, c_int]),
+    "rg_state_save": (c_int, [c_void_p, c_char_p, _error]),
+    "rg_state_save_with": (c_int, [c_void_p, c_char_p, c_void_p, _error]),
+    "rg_state_save_buffer": (c_int, [c_void_p, c_void_p, _size, c_void_p, _error]),
+    "rg_state_load": (c_int, [_out, c_void_p, c_char_p, _error]),
+    "rg_snapshot_open": (c_int, [_out, c_char_p, c_void_p, _error]),
+    "rg_snapshot_open_buffer": (c_int, [_out, c_void_p, c_size_t, c_void_p, _error]),
+    "rg_snapshot_close": (None, [c_void_p]),
+    "rg_snapshot_save": (c_int, [c_void_p, c_char_p, c_void_p, _error]),
+    "rg_snapshot_get_info": (c_int, [c_void_p, POINTER(s.SnapshotInfoStruct)]),
+    "rg_snapshot_get_section": (c_int, [c_void_p, c_size_t, POINTER(s.SectionInfoStruct)]),
+    "rg_snapshot_restore": (c_int, [_out, c_void_p, c_void_p, c_void_p, _error]),
+    "rg_snapshot_restore_sampler": (c_int, [c_void_p, c_void_p, _error]),
+    "rg_snapshot_restore_detokenizer": (c_int, [c_void_p, c_void_p, _error]),
+    "rg_model_get_id": (c_int, [c_void_p, _id, _error]),
+    # store.h
+    "rg_store_options_new": (c_void_p, []),
+    "rg_store_options_free": (None, [c_void_p]),
+    "rg_store_options_set_allocator": (c_int, [c_void_p, _allocator]),
+    "rg_store_options_set_wait": (c_int, [c_void_p, c_uint]),
+    "rg_store_options_set_create": (c_int, [c_void_p, c_int]),
+    "rg_store_open": (c_int, [_out, c_char_p, c_void_p, _error]),
+    "rg_store_close": (None, [c_void_p]),
+    "rg_store_put": (c_int, [c_void_p, c_char_p, c_void_p, c_void_p, _number, _error]),
+    "rg_store_put_snapshot": (c_int, [c_void_p, c_char_p, c_void_p, _number, _error]),
+    "rg_store_get": (c_int, [_out, c_void_p, c_char_p, c_uint64, _error]),
+    "rg_store_fork": (c_int, [c_void_p, c_char_p, c_uint64, c_char_p, _error]),
+    "rg_store_delete": (c_int, [c_void_p, c_char_p, _error]),
+    "rg_store_list": (c_int, [c_void_p, s.StoreEntryFunction, c_void_p, _error]),
+    "rg_store_log": (c_int, [c_void_p, c_char_p, s.StoreEntryFunction, c_void_p, _error]),
+    "rg_store_gc": (c_int, [c_void_p, c_uint64, _counts, _error]),
+    "rg_store_verify": (c_int, [c_void_p, s.StoreEntryFunction, c_void_p, _counts, _error]),
 }
 
 

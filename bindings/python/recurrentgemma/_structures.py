@@ -6,12 +6,13 @@ Kernels cannot be written in Python, so backend.h is not here. Opaque objects ar
 
 import collections
 import ctypes
-from ctypes import CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_float, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import (
+    CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_ubyte, c_uint32, c_uint64, c_void_p)
 
 ABI = 0
 
 OK, AGAIN, INTERRUPTED = 0, 1, 2
-ERR_MEMORY, ERR_NO_TOKENIZER, ERR_BUFFER = -4, -13, -17
+ERR_MEMORY, ERR_NOT_FOUND, ERR_NO_TOKENIZER, ERR_BUFFER = -4, -7, -13, -17
 CONTINUE, STOP = 0, 1
 
 ADD_BOS, STRICT_UTF8, PLAIN_TEXT, TRIM_MESSAGES, OPEN_REPLY, ALLOW_SPECIAL = 1, 2, 4, 8, 16, 32
@@ -25,6 +26,7 @@ STOP_REASONS = {0: None, 1: "token", 2: "string", 3: "length", 4: "interrupt", 5
 Bytes = POINTER(c_char)  # text that is not ended by NUL
 Floats = POINTER(c_float)
 Tokens = POINTER(c_int32)
+Id = c_ubyte * 16
 
 
 class Sized(Structure):
@@ -43,7 +45,7 @@ def facts(name, structure):
 
 
 def readable(kind, structure):
-    """The facts of a structure as Python values: text, booleans, and names of element types and windows."""
+    """The facts of a structure as Python values: text, booleans, ids, and names of element types and windows."""
     values = {}
     for name in kind._fields:
         value = getattr(structure, name)
@@ -149,8 +151,13 @@ class TensorInfoStruct(Sized):
 class StateInfoStruct(Sized):
     _fields_ = [
         ("position", c_uint64), ("max_bytes", c_uint64), ("held_bytes", c_uint64), ("recurrent_bytes", c_uint64),
-        ("page_bytes", c_uint64), ("n_pages", c_uint32), ("max_pages", c_uint32), ("window_type", c_int),
+        ("page_bytes", c_uint64), ("n_pages", c_uint32), ("max_pages", c_uint32), ("window_type", c_int), ("has_other_numerics", c_int),
+        ("reachable_from", c_uint64), ("first_kept_token", c_uint64), ("checkpoint_bytes", c_uint64), ("n_checkpoints", c_size_t),
     ]
+
+
+class CheckpointInfoStruct(Sized):
+    _fields_ = [("name", c_char_p), ("position", c_uint64), ("is_held", c_int)]
 
 
 # infer.h
@@ -194,6 +201,44 @@ class PieceStruct(Sized):
 
 PieceFunction = CFUNCTYPE(c_int, c_void_p, POINTER(PieceStruct))
 
+
+# snapshot.h
+
+class SnapshotInfoStruct(Sized):
+    _fields_ = [
+        ("format_version", c_uint32), ("n_bytes", c_uint64), ("position", c_uint64), ("model_id", Id), ("numerics_id", Id),
+        ("kernels", c_char_p), ("vocab_size", c_uint32), ("width", c_uint32), ("lru_width", c_uint32), ("n_layers", c_uint32),
+        ("n_attention_layers", c_uint32), ("page_length", c_uint32), ("window_type", c_int), ("has_other_numerics", c_int),
+        ("n_sections", c_size_t), ("n_checkpoints", c_size_t), ("n_tokens", c_uint64), ("has_sampler", c_int), ("has_detokenizer", c_int),
+        ("note_bytes", c_uint64),
+    ]
+
+
+class SectionInfoStruct(Sized):
+    _fields_ = [
+        ("name", c_char_p), ("record", c_uint32), ("layer", c_uint32), ("first", c_uint64), ("count", c_uint64), ("offset", c_uint64),
+        ("n_bytes", c_uint64), ("hash", c_uint64), ("bytes", c_void_p),
+    ]
+
+
+# store.h
+
+class StoreEntryStruct(Sized):
+    _fields_ = [
+        ("name", c_char_p), ("version", c_uint64), ("parent", c_uint64), ("position", c_uint64), ("created_ms", c_int64),
+        ("n_bytes", c_uint64),
+    ]
+
+
+class StoreCountsStruct(Sized):
+    _fields_ = [
+        ("n_versions", c_uint64), ("n_pages", c_uint64), ("n_bytes", c_uint64), ("n_versions_removed", c_uint64),
+        ("n_pages_removed", c_uint64), ("n_bad", c_uint64),
+    ]
+
+
+StoreEntryFunction = CFUNCTYPE(c_int, c_void_p, POINTER(StoreEntryStruct))
+
 # By the name that the headers give them; the tests hold their layouts against the C compiler's.
 STRUCTURES = {
     "rg_build_info": BuildInfoStruct,
@@ -206,8 +251,13 @@ STRUCTURES = {
     "rg_model_info": ModelInfoStruct,
     "rg_tensor_info": TensorInfoStruct,
     "rg_state_info": StateInfoStruct,
+    "rg_checkpoint_info": CheckpointInfoStruct,
     "rg_work": WorkStruct,
     "rg_tap": TapStruct,
     "rg_run": RunStruct,
     "rg_piece": PieceStruct,
+    "rg_snapshot_info": SnapshotInfoStruct,
+    "rg_section_info": SectionInfoStruct,
+    "rg_store_entry": StoreEntryStruct,
+    "rg_store_counts": StoreCountsStruct,
 }
