@@ -499,6 +499,64 @@ TEST(lies_are_refused_or_harmless)
     for (size_t i = 0; i < 14; i++) free(sound[i].bytes);
 }
 
+/* n checkpoints at the state's place, which hold what it holds or nothing: the cheapest way to make work with few bytes. */
+static double time_of_many(size_t n, bool are_held)
+{
+    const saved_state s = make_all(11, RG_TYPE_F32);
+    apart a = take_apart(&s);
+    while (a.n > 0 && get(a.pieces[a.n - 1].entry, 4) >= RGI_SECTION_TOKENS) remove_piece(&a, a.n - 1);
+    piece *records = &a.pieces[0];
+    const size_t n_pages = (size_t)get(records->bytes + 20, 4), n_before = (size_t)get(records->entry + RGI_ENTRY_COUNT, 8);
+    const size_t each = RGI_RECORD_BYTES + 8 + (are_held ? 4 * n_pages : 0);
+    unsigned char *longer = copy_of(records->bytes, records->n, records->n + n * each), *at = longer + records->n;
+    for (size_t i = 0; i < n; i++, at += each) {
+        char name[9];
+        snprintf(name, sizeof name, "%08zx", (i * 2654435761u) & 0xffffffffu);
+        put(at, 11, 8);
+        if (are_held) {
+            put(at + 8, get(longer + 8, 4), 4);
+            put(at + 12, RGI_RECORD_HELD, 4);
+            put(at + 20, n_pages, 4);
+            memcpy(at + RGI_RECORD_BYTES + 8, longer + RGI_RECORD_BYTES, 4 * n_pages);
+        }
+        put(at + 24, 8, 4);
+        memcpy(at + RGI_RECORD_BYTES, name, 8);
+    }
+    free(records->bytes);
+    records->bytes = longer;
+    records->n += n * each;
+    put(records->entry + RGI_ENTRY_COUNT, n_before + n, 8);
+    const saved_state many = put_together(&a, false);
+    double best = 1e9;
+    for (int i = 0; i < 3; i++) {
+        const double start = now();
+        rg_error error = RG_ERROR_INIT;
+        rg_snapshot *snapshot = NULL;
+        rg_state *state = NULL;
+        rg_status status = rg_snapshot_open_buffer(&snapshot, many.bytes, many.n, opening, &error);
+        if (status == RG_OK) status = rg_snapshot_restore(&state, snapshot, model, i == 0 ? poor : NULL, &error);
+        if (status != RG_OK) printf("%s\n", error.message);
+        CHECK_EQUAL(status, RG_OK);
+        if (state && i > 0) CHECK_EQUAL(state_info(state).n_checkpoints, n_before - 1 + n);
+        rg_snapshot_close(snapshot);
+        rg_state_free(state);
+        best = fmin(best, now() - start);
+    }
+    free(many.bytes);
+    free(s.bytes);
+    free_apart(&a);
+    return best;
+}
+
+TEST(many_checkpoints_take_linear_time)
+{
+    for (int are_held = 0; are_held < 2; are_held++) {
+        const double half = time_of_many(30000, are_held), whole = time_of_many(60000, are_held);
+        printf("TABLE opened and restored with checkpoints that hold %s: 30,000 in %.0f ms, 60,000 in %.0f ms\n", are_held ? "something" : "nothing", 1e3 * half, 1e3 * whole);
+        CHECK(whole < 1 && whole < 4 * half + 0.02); /* generous, for a machine that does other things */
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) n_cases = (size_t)atol(argv[1]);
@@ -506,6 +564,7 @@ int main(int argc, char **argv)
     begin();
     RUN(every_flipped_bit_is_found_and_named);
     RUN(every_length_but_the_right_one_is_found);
+    RUN(many_checkpoints_take_linear_time);
     RUN(lies_are_refused_or_harmless);
     end();
     return test_end();
