@@ -135,13 +135,20 @@ talk 'Other\n/reset\n' -n 8 --state "$dir/c.rgs"
 talk '/rewind\nHello\n' -n 8 --state "$dir/c.rgs"
 check "/reset is kept as well" is "$out" "$(talk 'Hello\n' -n 8 && printf %s "$out")"
 
+# wait_for COMMAND ...: until it succeeds, at most a minute; what is checked afterwards tells when it did not.
+wait_for() {
+    tries=1200
+    until "$@" || [ $((tries -= 1)) -eq 0 ]; do sleep 0.05; done
+}
+has_bytes() { [ "$(wc -c <"$1")" -ge "$2" ]; }
+
 # A program that is killed loses the turn under way at most.
 mkfifo "$dir/pipe"
 "$rg" chat demo $sampled --state "$dir/k.rgs" <"$dir/pipe" >"$dir/out" 2>"$dir/err" &
 process=$!
 exec 3>"$dir/pipe"
 printf 'Hello there\n' >&3
-until [ -f "$dir/k.rgs" ]; do sleep 0.05; done
+wait_for [ -f "$dir/k.rgs" ]
 kill -9 $process
 wait $process 2>/dev/null
 exec 3>&-
@@ -159,7 +166,7 @@ circle 'Hello there\n' "$dir/k2.rgs"
 process=$!
 exec 3>"$dir/pipe"
 printf 'Who are you?\n' >&3
-until [ "$(wc -c <"$dir/out")" -ge 200 ]; do sleep 0.05; done
+wait_for has_bytes "$dir/out" 200
 kill -9 $process
 wait $process 2>/dev/null
 exec 3>&-
