@@ -9,6 +9,7 @@
         print(piece, end="", flush=True)
 
     logits = state.prefill(model.encode("universally acknowledged", bos=False))    # numpy float32 [vocab_size]
+    branch = state.fork(); state.save("alice.rgs"); again = model.load_state("alice.rgs")
 
 Every name here stands for calls of the C library and has its promises; the C headers say more about each.
 """
@@ -20,7 +21,9 @@ from ._interrupt import Interrupt
 from ._library import build_info, version
 from ._model import Model
 from ._sampler import Sampler
+from ._snapshot import Snapshot
 from ._state import State
+from ._store import Store
 from ._structures import AGAIN, CONTINUE, INTERRUPTED, OK
 from ._tokenizer import Detokenizer, Tokenizer
 
@@ -29,5 +32,5 @@ __version__ = version()
 # eval is left out, so that a star import does not hide Python's own.
 __all__ = [
     "AGAIN", "CONTINUE", "Detokenizer", "Error", "Generation", "INTERRUPTED", "Interrupt", "Interrupted", "Model", "OK", "Sampler",
-    "State", "Tokenizer", "Work", "build_info", "version",
+    "Snapshot", "State", "Store", "Tokenizer", "Work", "build_info", "version",
 ]

@@ -10,6 +10,7 @@ from ._handle import Handle, Owner
 from ._hub_cache import hub_cache as default_hub_cache
 from ._library import lib
 from ._opening import Opening, limits as limits_structure
+from ._snapshot import Snapshot
 from ._state import State
 from ._tokenizer import Tokenizer
 
@@ -92,10 +93,38 @@ class Model(Owner):
         """The text of token ids; see Tokenizer.decode."""
         return self.tokenizer.decode(tokens)
 
-    def state(self, window_type=None, wipe: bool = False) -> State:
+    @property
+    def id(self) -> bytes:
+        """16 bytes that stand for configuration and weights; saved states are bound to it. Reads all weights when it is asked for first."""
+        number, error = s.Id(), s.ErrorStruct()
+        with self._handle as model:
+            check(lib.rg_model_get_id(model, number, error), error)
+        return bytes(number)
+
+    def state(self, window_type=None, wipe: bool = False, **options) -> State:
         """A new state at position 0.
 
-        window_type  "f32", "bf16" or "f16" for the keys and values of the window; None: the backend's choice
-        wipe         memory is overwritten with zeros before it is given back
+        window_type       "f32", "bf16" or "f16" for the keys and values of the window; None: the backend's choice
+        wipe              memory is overwritten with zeros before it is given back
+        kept_tokens       keep the ids of at least so many last tokens, for rewind and reuse; default 65,536
+        checkpoint_every  make a checkpoint by itself every so many tokens; default 0: never
+        checkpoint_bytes  how many bytes all checkpoints may hold together; default 256 MiB
         """
-        return State(self, window_type, wipe)
+        return State(self, window_type, wipe, **options)
+
+    def load_state(self, path, **options) -> State:
+        """The state that State.save has written to a file. Options as for state(); without any, the window stays in its type.
+
+        Raises Error: RG_ERR_NOT_FOUND, RG_ERR_STATE_MODEL for one of another model, RG_ERR_CHECKSUM and RG_ERR_FORMAT for a damaged one.
+        Over other kernels than those that computed it, it is loaded all the same, and info.has_other_numerics is True.
+        """
+        with Snapshot.open(path) as snapshot:
+            return snapshot.restore(self, **options)
+
+    def state_from_bytes(self, data, **options) -> State:
+        """The state of State.to_bytes; otherwise as load_state."""
+        with Snapshot.from_bytes(data) as snapshot:
+            return snapshot.restore(self, **options)
+
+    def _state_of(self, address):
+        return State._of(self, address)

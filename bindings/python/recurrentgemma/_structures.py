@@ -53,6 +53,8 @@ def readable(kind, structure):
             value = value.decode("utf-8", "replace")
         elif name.startswith(("has_", "is_")):
             value = bool(value)
+        elif isinstance(value, Id):
+            value = bytes(value)
         elif name == "window":
             value = _name_of(WINDOWS, value)
         elif name == "type" or name.endswith("_type"):
