@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * rg_store: many saved conversations in one folder.
  *
- * A store keeps snapshots under names. Pages that several snapshots have in common are kept once, so that a hundred forks of a
- * long document cost little more than one. Every put makes a new version whose parent is the one before; the versions form
- * a tree. Any number of processes may use a store at once. A crash at any moment loses at most the put in progress.
+ * A store keeps snapshots under names. What several snapshots have in common (pages of the window, tensors of checkpoints, blocks of ids)
+ * is kept once, so that a hundred forks of a long document cost little more than one. Every put makes a new version whose
+ * parent is the one before; the versions form a tree. Any number of processes may use a store at once. A crash at any moment
+ * loses at most the put in progress.
  *
  *     rg_store *store = NULL;
  *     rg_store_open(&store, "chats", NULL, &error);
@@ -41,25 +42,26 @@ RG_API rg_status rg_store_options_set_create(rg_store_options *options, int is_c
  * Open a store.
  *
  * Threads    one call at a time; a second one gets RG_ERR_BUSY. Threads and processes each open the store for themselves.
- * Files      mode 0600, in a folder of mode 0700. The folder belongs to the store; it must be on a local file system.
+ * Files      mode 0600, in a folder of mode 0700, one SQLite database; SQLite opens it, not an rg_io. The folder belongs to the store; it must
+ *            be on a local file system. Nobody else in the process may open and close the database's file: that lets go of its locks.
  * Errors     RG_ERR_NOT_FOUND, RG_ERR_IO, RG_ERR_FORMAT the folder holds something else; RG_ERR_VERSION; RG_ERR_BUSY; RG_ERR_MEMORY;
  *            RG_ERR_UNSUPPORTED this build has no store. *store is NULL on failure.
  * Since      0.1
  */
 RG_API rg_status rg_store_open(rg_store **store, const char *folder, const rg_store_options *options, rg_error *error);
 
-/** Close a store; NULL is accepted. Since 0.1 */
+/** Close a store; NULL is accepted. In a child of fork() the database stays open and untouched, since it is the parent's. Since 0.1 */
 RG_API void rg_store_close(rg_store *store);
 
 /* Errors of all calls below: RG_ERR_ARGUMENT, RG_ERR_BUSY, RG_ERR_IO, RG_ERR_MEMORY, RG_ERR_FORKED, RG_ERR_CHECKSUM or RG_ERR_FORMAT the store is
- * damaged; RG_ERR_NOT_FOUND there is no such name or version. A call that fails has changed nothing. Names are 1 to 255 bytes of UTF-8 without
- * control characters. */
+ * damaged; RG_ERR_NOT_FOUND there is no such name or version. A call that fails has changed nothing, with one exception: RG_ERR_NOT_DURABLE, it is done, but
+ * the last sync failed. Names are 1 to 255 bytes of UTF-8 without control characters. */
 
-/** Save a state as the newest version of a name; *version (may be NULL) is its number, unique in the store. On disk when it returns RG_OK. Errors also those of rg_state_save_buffer. Since 0.1 */
+/** Save a state as the newest version of a name; *version (may be NULL) is its number, unique in the store. On disk when it returns RG_OK. Errors also those of rg_state_save_buffer; RG_ERR_LIMIT a section of 1 GB or more. Since 0.1 */
 RG_API rg_status rg_store_put(rg_store *store, const char *name, rg_state *state, const rg_snapshot_options *options, uint64_t *version, rg_error *error);
 /** The same for an open snapshot. Since 0.1 */
 RG_API rg_status rg_store_put_snapshot(rg_store *store, const char *name, const rg_snapshot *snapshot, uint64_t *version, rg_error *error);
-/** Open a version of a name, or its newest one (0). It is independent of the store from then on; close it with rg_snapshot_close. *snapshot is NULL on failure. Since 0.1 */
+/** Open a version of a name, or its newest one (0). It is independent of the store from then on; close it with rg_snapshot_close. *snapshot is NULL on failure. Errors also RG_ERR_LIMIT more than 16 GiB. Since 0.1 */
 RG_API rg_status rg_store_get(rg_snapshot **snapshot, rg_store *store, const char *name, uint64_t version, rg_error *error);
 /** Make a new name that goes on from a version (0: the newest) of another one; nothing is copied. Errors also RG_ERR_ARGUMENT the new name exists. Since 0.1 */
 RG_API rg_status rg_store_fork(rg_store *store, const char *name, uint64_t version, const char *new_name, rg_error *error);
@@ -88,7 +90,7 @@ RG_API rg_status rg_store_log(rg_store *store, const char *name, rg_store_entry_
 /** What rg_store_gc and rg_store_verify counted. */
 typedef struct rg_store_counts {
     size_t struct_size;
-    uint64_t n_versions, n_pages;                 /**< kept, or checked */
+    uint64_t n_versions, n_pages;                 /**< kept, or checked; a page is what is kept once, of whatever kind */
     uint64_t n_bytes;                             /**< that these take, each page once */
     uint64_t n_versions_removed, n_pages_removed; /**< by gc */
     uint64_t n_bad;                               /**< by verify: versions that cannot be restored */

@@ -49,10 +49,12 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+static const char find_newest[] = "SELECT version FROM names WHERE name = ?1";
+
 /* The newest version of a name; 0: there is no such name. */
 static rg_status newest(rg_store *store, const char *name, uint64_t *version, rg_error *error)
 {
-    rgi_query query = rgi_query_begin(store, "SELECT version FROM names WHERE name = ?1");
+    rgi_query query = rgi_query_begin(store, find_newest);
     rgi_query_set_text(&query, 1, name);
     *version = rgi_query_next(&query) ? rgi_query_get(&query, 0) : 0;
     return rgi_query_end(&query, "read", error);
@@ -146,9 +148,12 @@ rg_status rgi_store_put(rg_store *store, const char *name, const rgi_piece_of_fi
     if (status == RG_OK) status = rgi_image_make(&image, &store->host.allocator, pieces, n_pieces, error);
     if (status != RG_OK) return status;
     status = rgi_store_begin(store, true, error);
-    if (status == RG_OK) status = rgi_store_end(store, put_image(store, name, &image, &fresh, error), error);
+    if (status == RG_OK) {
+        status = put_image(store, name, &image, &fresh, error);
+        status = rgi_store_end_written(store, status, find_newest, name, fresh, error);
+    }
     rgi_image_clear(&image);
-    if (status == RG_OK && version) *version = fresh;
+    if ((status == RG_OK || status == RG_ERR_NOT_DURABLE) && version) *version = fresh;
     return status;
 }
 
@@ -275,14 +280,14 @@ rg_status rgi_store_get(rg_snapshot **snapshot, rg_store *store, const char *nam
 
 /* ---- names ---- */
 
-static rg_status fork_name(rg_store *store, const char *name, uint64_t version, const char *new_name, rg_error *error)
+static rg_status fork_name(rg_store *store, const char *name, uint64_t *version, const char *new_name, rg_error *error)
 {
     uint64_t taken = 0;
-    rg_status status = find_version(store, name, &version, error);
+    rg_status status = find_version(store, name, version, error);
     if (status == RG_OK) status = newest(store, new_name, &taken, error);
     if (status == RG_OK && taken != 0)
         status = rgi_fail(error, RG_ERR_ARGUMENT, RG_NO_OFFSET, "%s: the name '%s' exists already", store->folder, new_name);
-    return status == RG_OK ? set_name(store, new_name, version, error) : status;
+    return status == RG_OK ? set_name(store, new_name, *version, error) : status;
 }
 
 rg_status rgi_store_fork(rg_store *store, const char *name, uint64_t version, const char *new_name, rg_error *error)
@@ -290,7 +295,9 @@ rg_status rgi_store_fork(rg_store *store, const char *name, uint64_t version, co
     rg_status status = check_name(name, error);
     if (status == RG_OK) status = check_name(new_name, error);
     if (status == RG_OK) status = rgi_store_begin(store, true, error);
-    return status == RG_OK ? rgi_store_end(store, fork_name(store, name, version, new_name, error), error) : status;
+    if (status != RG_OK) return status;
+    status = fork_name(store, name, &version, new_name, error);
+    return rgi_store_end_written(store, status, find_newest, new_name, version, error);
 }
 
 static rg_status delete_name(rg_store *store, const char *name, rg_error *error)
@@ -307,5 +314,7 @@ rg_status rgi_store_delete(rg_store *store, const char *name, rg_error *error)
 {
     rg_status status = check_name(name, error);
     if (status == RG_OK) status = rgi_store_begin(store, true, error);
-    return status == RG_OK ? rgi_store_end(store, delete_name(store, name, error), error) : status;
+    if (status != RG_OK) return status;
+    status = delete_name(store, name, error);
+    return rgi_store_end_written(store, status, find_newest, name, 0, error);
 }

@@ -57,7 +57,9 @@ static rg_status fail_system(const rg_store *store, int code, const char *action
 
 rg_status rgi_store_fail(const rg_store *store, int code, const char *action, rg_error *error)
 {
-    const char *said = store->database ? sqlite3_errmsg(store->database) : sqlite3_errstr(code);
+    /* Not every code was SQLite's answer: some are our own judgement of values. */
+    const bool is_sqlites = store->database && sqlite3_extended_errcode(store->database) == code;
+    const char *said = is_sqlites ? sqlite3_errmsg(store->database) : sqlite3_errstr(code);
     if (code == SQLITE_IOERR_NOMEM) code = SQLITE_NOMEM;
     switch (code & 0xff) {
     case SQLITE_NOMEM:
@@ -167,6 +169,18 @@ rg_status rgi_query_end(rgi_query *query, const char *action, rg_error *error)
     sqlite3_finalize(query->statement);
     query->statement = NULL;
     return status;
+}
+
+rg_status rgi_store_end_written(rg_store *store, rg_status status, const char *statement, const char *name, uint64_t expected, rg_error *error)
+{
+    const bool is_tried = status == RG_OK;
+    status = rgi_store_end(store, status, error);
+    if (!is_tried || status != RG_ERR_IO) return status;
+    rgi_query query = rgi_query_begin(store, statement);
+    if (name) rgi_query_set_text(&query, 1, name);
+    const uint64_t found = rgi_query_next(&query) ? rgi_query_get(&query, 0) : 0;
+    if (rgi_query_end(&query, "read", NULL) != RG_OK || found != expected) return status;
+    return rgi_fail(error, RG_ERR_NOT_DURABLE, RG_NO_OFFSET, "%s: done, but the system could not promise that it survives a loss of power", store->folder);
 }
 
 /* ---- opening ---- */

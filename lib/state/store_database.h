@@ -33,6 +33,9 @@ rg_status rgi_store_run(rg_store *store, const char *statements, const char *act
 rg_status rgi_store_begin(rg_store *store, bool is_writing, rg_error *error);
 /* Ends it: commits after RG_OK, else rolls back. What it returns is what the call returns. */
 rg_status rgi_store_end(rg_store *store, rg_status status, rg_error *error);
+/* The same for a transaction that has written. When the last sync alone has failed, all is in place: where the query gives `expected` afterwards,
+ * RG_ERR_IO becomes RG_ERR_NOT_DURABLE. name: its parameter, or NULL. */
+rg_status rgi_store_end_written(rg_store *store, rg_status status, const char *query, const char *name, uint64_t expected, rg_error *error);
 
 /* A statement under way. After the first failure everything does nothing, and rgi_query_end tells. */
 typedef struct rgi_query {

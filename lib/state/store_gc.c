@@ -34,6 +34,7 @@ static rg_status read_versions(lived_list *list, rg_store *store, rg_error *erro
         } else {
             lived *item = &list->items[list->n++];
             *item = (lived){ rgi_query_get(&query, 0), rgi_query_get(&query, 1), 0 };
+            if (list->n > 1 && item->id <= item[-1].id && query.code == SQLITE_OK) query.code = SQLITE_CORRUPT;
         }
     }
     return rgi_query_end(&query, "read", error);
@@ -126,7 +127,10 @@ static void shrink(rg_store *store)
 rg_status rgi_store_gc(rg_store *store, uint64_t n_kept, rg_store_counts *counts, rg_error *error)
 {
     rg_status status = rgi_store_begin(store, true, error);
-    if (status == RG_OK) status = rgi_store_end(store, collect(store, n_kept, counts, error), error);
+    if (status == RG_OK) {
+        status = collect(store, n_kept, counts, error);
+        status = rgi_store_end_written(store, status, "SELECT count(*) FROM versions", NULL, counts->n_versions, error);
+    }
     if (status == RG_OK) shrink(store);
     return status;
 }

@@ -49,6 +49,16 @@ static rg_status check_structure(rg_store *store, rg_error *error)
     return status == RG_OK ? result : status;
 }
 
+/* Steps to the row after number *id, which its column 0 has. In a damaged table the next one need not be greater: then the way ends. */
+static bool next_row(rgi_query *query, uint64_t *id)
+{
+    const uint64_t before = *id;
+    if (!rgi_query_next(query)) return false;
+    *id = rgi_query_get(query, 0);
+    if (query->code == SQLITE_OK && (int64_t)*id <= (int64_t)before) query->code = SQLITE_CORRUPT;
+    return query->code == SQLITE_OK;
+}
+
 /* ---- pages ---- */
 
 typedef struct page_buffer {
@@ -78,9 +88,8 @@ static rg_status check_next_page(verification *v, page_buffer *buffer, uint64_t 
     memset(&hash, 0, sizeof hash);
     rgi_query query = rgi_query_begin(v->store, "SELECT id, n_bytes, hash FROM pages WHERE id > ?1 ORDER BY id LIMIT 1");
     rgi_query_set(&query, 1, *id);
-    *is_there = rgi_query_next(&query);
+    *is_there = next_row(&query, id);
     if (*is_there) {
-        *id = rgi_query_get(&query, 0);
         n_declared = rgi_query_get(&query, 1);
         const void *stored = rgi_query_get_bytes(&query, 2, sizeof hash);
         if (stored) memcpy(&hash, stored, sizeof hash);
@@ -123,9 +132,8 @@ static rg_status read_next_version(rg_store *store, rg_store_entry *entry, char 
                                              "FROM versions WHERE id > ?1 ORDER BY id LIMIT 1");
     rgi_query_set(&query, 1, entry->version);
     name[0] = 0;
-    *is_there = rgi_query_next(&query);
+    *is_there = next_row(&query, &entry->version);
     if (*is_there) {
-        entry->version = rgi_query_get(&query, 0);
         entry->parent = rgi_query_get(&query, 1);
         entry->position = rgi_query_get(&query, 2);
         entry->created_ms = (int64_t)rgi_query_get(&query, 3);
