@@ -118,9 +118,11 @@ void rgi_backend_release(rgi_backend *backend)
     rgi_free(&allocator, backend);
 }
 
+bool rgi_backend_is_forked(const rgi_backend *backend) { return getpid() != backend->process; }
+
 rg_status rgi_backend_begin(rgi_backend *backend)
 {
-    if (getpid() != backend->process) return RG_ERR_FORKED;
+    if (rgi_backend_is_forked(backend)) return RG_ERR_FORKED;
     const uintptr_t self = (uintptr_t)pthread_self();
     if (atomic_load(&backend->owner) == self) return RG_ERR_BUSY;
     pthread_mutex_lock(&backend->turn);

@@ -46,6 +46,8 @@ typedef struct rgi_backend_choice {
 rg_status rgi_backend_open(rgi_backend **backend, const rgi_host *host, const rgi_backend_choice *choice, rg_error *error);
 void rgi_backend_release(rgi_backend *backend);
 
+/* Whether this process is a fork's child. */
+bool rgi_backend_is_forked(const rgi_backend *backend);
 /* Kernels may run between begin and end. RG_ERR_FORKED in a fork's child; RG_ERR_BUSY when this thread holds the turn already. */
 rg_status rgi_backend_begin(rgi_backend *backend);
 void rgi_backend_end(rgi_backend *backend);

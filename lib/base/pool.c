@@ -23,9 +23,22 @@ bool rgi_pool_init(rgi_pool *pool, const rg_allocator *allocator, size_t max_kep
     return true;
 }
 
+/* In a fork's child, a pool whose lock is taken was left half changed by a thread that stayed in the parent. */
+static bool is_whole(rgi_pool *pool)
+{
+    if (getpid() == pool->process) return true;
+    if (pthread_mutex_trylock(&pool->mutex) != 0) return false;
+    pthread_mutex_unlock(&pool->mutex);
+    return true;
+}
+
 void rgi_pool_clear(rgi_pool *pool)
 {
     if (!pool->kept) return;
+    if (!is_whole(pool)) { /* what it keeps is left alone */
+        memset(pool, 0, sizeof *pool);
+        return;
+    }
     for (size_t i = 0; i < pool->n_kept; i++) pool->destroy(pool->user, pool->kept[i].block, pool->kept[i].bytes);
     rgi_free(&pool->allocator, pool->kept);
     pthread_mutex_destroy(&pool->mutex);

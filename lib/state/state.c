@@ -46,6 +46,11 @@ void rgi_state_free(rg_state *state)
 {
     if (!state) return;
     rg_model *model = state->model;
+    if (atomic_load_explicit(&state->users, memory_order_relaxed) < 0 && rgi_backend_is_forked(model->backend)) {
+        /* The thread that was changing it stayed in the parent, perhaps half way: what it holds is left alone. */
+        rgi_model_release(model);
+        return;
+    }
     rgi_state_reset(state);
     release_part(state, state->part);
     release_part(state, state->next_part);
