@@ -21,6 +21,7 @@ typedef struct model_setup {
     const rg_allocator *allocator;
     const rg_backend_ops *ops;
     const rg_io *io;
+    int is_mapped;
 } model_setup;
 
 static inline rg_model *open_setup(const model_setup *setup)
@@ -33,6 +34,7 @@ static inline rg_model *open_setup(const model_setup *setup)
     REQUIRE(rg_model_options_set_threads(options, setup->n_threads ? setup->n_threads : 1) == RG_OK);
     if (setup->page_length) REQUIRE(rg_model_options_set_page_length(options, setup->page_length) == RG_OK);
     if (setup->allocator) REQUIRE(rg_model_options_set_allocator(options, setup->allocator) == RG_OK);
+    REQUIRE(rg_model_options_set_map(options, setup->is_mapped) == RG_OK);
     if (setup->io) REQUIRE(rg_model_options_set_io(options, setup->io) == RG_OK);
     if (setup->ops)
         REQUIRE(rg_model_options_set_backend_ops(options, setup->ops, RG_BACKEND_ABI) == RG_OK);
