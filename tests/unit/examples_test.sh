@@ -62,16 +62,21 @@ for program in ask_document keep_conversations; do
     check "$program says what is wrong" test $? -eq 1 -a -s "$folder/err" -a ! -s "$folder/out" -a ! -e "$folder/x"
 done
 
-awk '/^```c$/ { inside = 1; next } /^```$/ { if (inside) exit } inside' README.md >"$folder/readme.c"
-check "README.md has a C program" test -s "$folder/readme.c"
-sed '/^\/\* SPDX/,/\*\/$/d' examples/first_text.c >"$folder/first_text.c"
-diff "$folder/readme.c" "$folder/first_text.c" >"$folder/difference"
-check_empty "examples/first_text.c is that program" "$folder/difference"
-check "it compiles without a warning" "$CC" -std=c11 -Wall -Wextra -Wpedantic -Werror $sanitizer -Iinclude "$folder/readme.c" \
-    -L"$built" -lrecurrentgemma -Wl,-rpath,"$built" -o "$folder/readme"
+# readme_is EXAMPLE N: the Nth C program of README.md is examples/EXAMPLE.c, and compiles by itself to "$folder/readme_EXAMPLE".
+readme_is() {
+    awk -v wanted="$2" '/^```c$/ { n++; inside = n == wanted; next } /^```$/ { inside = 0 } inside' README.md >"$folder/readme_$1.c"
+    check "README.md has a C program for $1" test -s "$folder/readme_$1.c"
+    sed '/^\/\* SPDX/,/\*\/$/d' "examples/$1.c" >"$folder/$1.c"
+    diff "$folder/readme_$1.c" "$folder/$1.c" >"$folder/difference"
+    check_empty "examples/$1.c is that program" "$folder/difference"
+    check "it compiles without a warning" "$CC" -std=c11 -Wall -Wextra -Wpedantic -Werror $sanitizer -Iinclude "$folder/readme_$1.c" \
+        -L"$built" -lrecurrentgemma -Wl,-rpath,"$built" -o "$folder/readme_$1"
+}
+readme_is first_text 1
+readme_is branches 2
 
 if [ "$has_demo" -gt 0 ]; then
-    "$folder/readme" >"$folder/out" 2>&1
+    "$folder/readme_first_text" >"$folder/out" 2>&1
     check "it runs" test $? -eq 0
     check "it writes a text" test "$(wc -w <"$folder/out")" -ge 50
     cp "$folder/out" "$folder/text"
@@ -93,6 +98,15 @@ if [ "$has_demo" -gt 0 ]; then
     check "threads do not change a text" cmp "$folder/out" "$folder/text"
     runs "batch runs" batch
     prints "batch reads the weights less often than there are tokens" '^6 conversations, 2[0-9]+ tokens, [0-9]{2} reads of the weights$'
+    mkdir "$folder/story"
+    (cd "$folder/story" && "$folder/readme_branches" && "$folder/readme_branches") >"$folder/out" 2>&1
+    check "branches runs, and goes on with what it has saved" test $? -eq 0
+    check "it begins once, and branches each time" test "$(grep -c '^The captain' "$folder/out") $(grep -c '^In the morning' "$folder/out")" = "1 2"
+    check "what it goes back to is the same in the next run" test "$(grep -E '^(In the morning|But his sister)' "$folder/out" | sort -u | wc -l)" -eq 2
+    check "only the state is left behind" test "$(ls -A "$folder/story")" = story.rgs
+    cp "$folder/out" "$folder/text"
+    (cd "$folder/story" && rm story.rgs && "$built/examples/branches" && "$built/examples/branches") >"$folder/out" 2>&1
+    check "branches as it is built writes the same" cmp "$folder/out" "$folder/text"
     runs "resume_chat begins" resume_chat "$folder/alice.rgs" "Good evening."
     prints "resume_chat begins with nothing" '^\[0 tokens were there, [0-9]+ are now\]$'
     there=$(sed -n 's/.* there, \([0-9]*\) are now.*/\1/p' "$folder/out")
