@@ -15,6 +15,8 @@ cp "$dir/a.rgs" "$dir/b.rgs"
 talk 'Who are you?\n' -n 12 --state "$dir/b.rgs"
 
 # Help and wrong arguments.
+run --help
+check "--help names state" has "$out" "  state "
 run state --help
 check "state --help lists the verbs" has "$out" "  verify "
 for verb in info diff verify; do

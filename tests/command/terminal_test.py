@@ -155,6 +155,31 @@ if HAS_EDITOR:
 t.type(b"\x04")
 check("Ctrl-D ends the chat", t.end() == 0)
 
+with tempfile.TemporaryDirectory() as root:
+    kept = os.path.join(root, "kept.rgs")
+    t = Terminal("chat", "demo", "-n", "5", "--state", kept)
+    t.prompt()
+    t.type(b"One thing\r")
+    t.prompt()
+    t.type(b"Another thing\r")
+    t.prompt()
+    t.type(b"/rewind\r")
+    shown = t.prompt()
+    check("/rewind lists the turns with their first words", shown and b"2  One thing\r\n    1  Another thing" in shown, shown or t.text)
+    t.type(b"/undo\r")
+    shown = t.prompt()
+    check("/undo tells which turn is the last one now", shown and b"the last turn is now: One thing" in shown, shown or t.text)
+    t.type(b"/fork " + os.fsencode(os.path.join(root, "fork.rgs")) + b"\r")
+    shown = t.prompt()
+    check("/fork tells where the conversation is kept", shown and b"from here on the conversation is kept as" in shown, shown or t.text)
+    t.type(b"/quit\r")
+    check("and it ends well", t.end() == 0)
+    t = Terminal("chat", "demo", "-n", "5", "--state", kept)
+    shown = t.prompt()
+    check("a later chat tells where it goes on", shown and b"the last turn is now: One thing" in shown, shown or t.text)
+    t.type(b"\x04")
+    t.end()
+
 # A random model, whose greedy reply goes round in circles, since the demo's would end by itself.
 with tempfile.TemporaryDirectory() as root:
     with open("tests/data/golden/griffin-rra/config.json") as f:
