@@ -12,12 +12,22 @@ static struct {
     long n_calls, fail_at; /* 1-based; 0: never */
     bool fails_from, is_reading; /* is_reading: reads fail, and nothing else */
     int code;
+    char calls[4096]; /* what was done since set_fault: w, t or s (write, truncate, sync) and d or j (database, journal) */
+    size_t n_noted;
 } faulty;
 
 typedef struct faulty_file {
     sqlite3_file base;
     sqlite3_file *real;
+    char kind;
 } faulty_file;
+
+static void note(sqlite3_file *file, char what)
+{
+    if (faulty.n_noted + 2 >= sizeof faulty.calls) return;
+    faulty.calls[faulty.n_noted++] = what;
+    faulty.calls[faulty.n_noted++] = ((faulty_file *)file)->kind;
+}
 
 static bool is_fault(bool is_read)
 {
@@ -37,6 +47,7 @@ static int faulty_read(sqlite3_file *file, void *to, int n, sqlite3_int64 at)
 
 static int faulty_write(sqlite3_file *file, const void *from, int n, sqlite3_int64 at)
 {
+    note(file, 'w');
     if (!is_fault(false)) return real_of(file)->pMethods->xWrite(real_of(file), from, n, at);
     real_of(file)->pMethods->xWrite(real_of(file), from, n / 2, at); /* torn */
     return faulty.code == SQLITE_FULL ? SQLITE_FULL : SQLITE_IOERR_WRITE;
@@ -44,11 +55,13 @@ static int faulty_write(sqlite3_file *file, const void *from, int n, sqlite3_int
 
 static int faulty_truncate(sqlite3_file *file, sqlite3_int64 n)
 {
+    note(file, 't');
     return is_fault(false) ? SQLITE_IOERR_TRUNCATE : real_of(file)->pMethods->xTruncate(real_of(file), n);
 }
 
 static int faulty_sync(sqlite3_file *file, int flags)
 {
+    note(file, 's');
     return is_fault(false) ? SQLITE_IOERR_FSYNC : real_of(file)->pMethods->xSync(real_of(file), flags);
 }
 
@@ -70,6 +83,7 @@ static int faulty_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *file, i
     (void)vfs;
     faulty_file *f = (faulty_file *)file;
     f->base.pMethods = NULL;
+    f->kind = flags & SQLITE_OPEN_MAIN_DB ? 'd' : 'j';
     f->real = (sqlite3_file *)(f + 1);
     if ((flags & SQLITE_OPEN_MAIN_JOURNAL) && is_fault(false)) return SQLITE_CANTOPEN;
     const int code = faulty.real->xOpen(faulty.real, path, f->real, flags, out_flags);
@@ -99,6 +113,8 @@ static void install(void)
 static void set_fault(long at, bool fails_from, int code)
 {
     faulty.n_calls = 0;
+    faulty.n_noted = 0;
+    memset(faulty.calls, 0, sizeof faulty.calls);
     faulty.fail_at = at;
     faulty.fails_from = fails_from;
     faulty.code = code;
@@ -237,6 +253,30 @@ TEST(whatever_call_fails_the_store_is_whole_and_so_is_what_was_done)
     }
 }
 
+/* The order that makes a commit last: the journal is synced before the database is written, the database before the journal is emptied, and the
+ * emptied journal last. */
+TEST(a_put_that_returns_has_been_synced_in_the_right_order)
+{
+    make_store();
+    rg_store *store = fixture_open();
+    set_fault(0, false, 0);
+    CHECK(rg_store_put_snapshot(store, "alice", snapshots[N_SAVED], NULL, NULL) == RG_OK);
+    const char *calls = faulty.calls, *first_write = NULL, *first_sync = NULL, *last_write = NULL, *last_sync = NULL;
+    for (const char *c = calls; *c; c += 2) {
+        if (c[0] == 'w' && c[1] == 'd') last_write = c;
+        if (c[0] == 'w' && c[1] == 'd' && !first_write) first_write = c;
+        if (c[0] == 's' && c[1] == 'd') last_sync = c;
+        if (c[0] == 's' && c[1] == 'j' && !first_sync) first_sync = c;
+    }
+    const size_t n = strlen(calls);
+    CHECK(first_sync && first_write && last_sync && first_sync < first_write && last_write < last_sync);
+    CHECK(n > 4 && strcmp(calls + n - 4, "tjsj") == 0 && last_sync < calls + n - 4);
+    size_t n_syncs = 0;
+    for (const char *c = calls; *c; c += 2) n_syncs += *c == 's';
+    printf("TABLE a put syncs %zu times\n", n_syncs);
+    rg_store_close(store);
+}
+
 /* Each read of a put, a get and a verification; what was read before stays in SQLite's memory, so each connection is a new one. */
 TEST(a_read_that_fails_is_an_error_and_changes_nothing)
 {
@@ -314,6 +354,7 @@ int main(void)
     }
     install();
     RUN(whatever_call_fails_the_store_is_whole_and_so_is_what_was_done);
+    RUN(a_put_that_returns_has_been_synced_in_the_right_order);
     RUN(a_read_that_fails_is_an_error_and_changes_nothing);
     RUN(a_store_that_cannot_be_made_is_an_error_and_can_be_made_later);
     for (int i = 0; i < N_SAVED + 2; i++) {

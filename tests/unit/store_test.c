@@ -147,6 +147,27 @@ TEST(pages_checkpoints_and_ids_that_versions_have_in_common_are_kept_once)
     rg_model_close(four);
 }
 
+TEST(blocks_of_ids_are_shared_also_when_the_oldest_have_fallen_out)
+{
+    fixture_reset();
+    rg_store *store = fixture_open();
+    rg_state *state = NULL;
+    rg_state_info info = { .struct_size = sizeof info };
+    rg_state_options *options = rg_state_options_new();
+    REQUIRE(rg_state_options_set_kept_tokens(options, 4000) == RG_OK && rg_state_new(&state, model, options) == RG_OK);
+    fixture_feed(state, 1, 6000);
+    put(store, "chat", state);
+    fixture_feed(state, 1, 1500);
+    put(store, "chat", state);
+    REQUIRE(rg_state_get_info(state, &info) == RG_OK && info.first_kept_token > 1024);
+    const long long n_common = 6000 / 1024 - (long long)info.first_kept_token / 1024;
+    REQUIRE(n_common >= 2);
+    CHECK_EQUAL(fixture_number("SELECT count(*) FROM version_pages a JOIN version_pages b USING(page) WHERE a.version = 1 AND b.version = 2"), n_common);
+    rg_state_options_free(options);
+    rg_state_free(state);
+    rg_store_close(store);
+}
+
 TEST(a_hundred_forks_of_a_long_prefix_cost_little_more_than_one)
 {
     enum { N_FORKS = 100 };
@@ -660,6 +681,7 @@ int main(void)
     RUN(what_was_put_comes_back_byte_by_byte_and_goes_on_with_the_same_bits);
     RUN(a_snapshot_can_be_put_and_what_the_host_adds_is_in_it);
     RUN(pages_checkpoints_and_ids_that_versions_have_in_common_are_kept_once);
+    RUN(blocks_of_ids_are_shared_also_when_the_oldest_have_fallen_out);
     RUN(a_hundred_forks_of_a_long_prefix_cost_little_more_than_one);
     RUN(two_pages_of_one_hash_are_told_apart_by_their_bytes);
     RUN(names_are_text_of_1_to_255_bytes);
