@@ -52,7 +52,8 @@ int main(void)
     static shaped_model shaped;
     const rg_allocator allocator = meter_allocator(&m);
     shaped_make(&shaped, STATE_2B_CONFIG);
-    model = open_setup(&(model_setup){ .path = "m", .io = &shaped.files.io, .ops = &shaped_ops, .allocator = &allocator, .is_mapped = 1, .pooled_pages = 2 }); /* what is kept for the next one counts as held: little of it */
+    /* What is kept for the next one counts as held: little of it. */
+    model = open_setup(&(model_setup){ .path = "m", .io = &shaped.files.io, .ops = &shaped_ops, .allocator = &allocator, .is_mapped = 1, .pooled_pages = 2 });
     RUN(a_fork_takes_microseconds);
     RUN(a_fork_takes_little_memory_wherever_it_stands);
     RUN(a_tree_of_states_costs_what_its_states_wrote);

@@ -209,7 +209,9 @@ TEST(memory_of_checkpoints_stays_in_its_budget_and_lost_ones_are_replayed)
 TEST(what_cannot_be_reached_is_refused_with_the_nearest_that_can)
 {
     rg_model *model = open_setup(&(model_setup){ .path = LRU_WIDE, .page_length = 4 });
-    const state_setup setups[] = { { .keeps_none = true }, { .keeps_none = true, .every = 64 }, { .kept_tokens = 1024 }, { .kept_tokens = 1024, .every = 700 }, { .kept_tokens = 1, .bytes = 20000 } };
+    static const state_setup setups[] = {
+        { .keeps_none = true }, { .keeps_none = true, .every = 64 }, { .kept_tokens = 1024 }, { .kept_tokens = 1024, .every = 700 }, { .kept_tokens = 1, .bytes = 20000 },
+    };
     size_t n_refused = 0, n_answered = 0;
     for (size_t s = 0; s < sizeof setups / sizeof *setups; s++) {
         rg_state *state = state_at(model, &setups[s], 120);

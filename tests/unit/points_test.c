@@ -178,6 +178,34 @@ static int agrees(const rgi_points *points, const list *l)
     return 1;
 }
 
+/* Back to an earlier position, as a rewind goes: from the nearest point that holds memory. */
+static void go_back(line *l, rgi_points *points, list *expected, uint64_t to)
+{
+    const rgi_point *point = rgi_points_before(points, to);
+    const rgi_held *nearest = NULL;
+    for (size_t i = 0; i < expected->n; i++) {
+        const entry *e = &expected->items[i];
+        if (e->held && e->position <= to && (!nearest || e->position >= nearest->position)) nearest = e->held;
+    }
+    CHECK((point ? point->held : NULL) == nearest);
+    rgi_points earlier = { 0 };
+    line back = { 0 };
+    REQUIRE(rgi_points_share(&earlier, points, &rules, to));
+    if (nearest) {
+        REQUIRE(rgi_window_share(&back.window, (rgi_shared *const *)nearest->pages, nearest->n_pages, nearest->first_page, &window_rules));
+        back.part = nearest->part;
+        if (back.part) rgi_shared_retain(back.part);
+        back.position = nearest->position;
+    }
+    if (to > back.position) REQUIRE(advance(&back, to - back.position)); /* the replay */
+    line_clear(l);
+    *l = back;
+    rgi_points_clear(points, &rules);
+    *points = earlier;
+    for (size_t i = expected->n; i-- > 0;)
+        if (expected->items[i].position > to) list_drop(expected, i);
+}
+
 TEST(random_points_under_random_budgets_are_what_a_plain_list_says)
 {
     size_t n_added = 0, n_refused = 0, n_lost = 0, n_back = 0;
@@ -220,30 +248,7 @@ TEST(random_points_under_random_budgets_are_what_a_plain_list_says)
                     list_drop(&expected, i);
                 }
             } else if (what == 9) {
-                /* Back to a point, as a rewind goes. */
-                const uint64_t to = draw((uint32_t)l.position + 1);
-                const rgi_point *point = rgi_points_before(&points, to);
-                const rgi_held *nearest = NULL;
-                for (size_t i = 0; i < expected.n; i++)
-                    if (expected.items[i].held && expected.items[i].position <= to && (!nearest || expected.items[i].position >= nearest->position))
-                        nearest = expected.items[i].held;
-                CHECK((point ? point->held : NULL) == nearest);
-                rgi_points earlier = { 0 };
-                line back = { 0 };
-                REQUIRE(rgi_points_share(&earlier, &points, &rules, to));
-                if (nearest) {
-                    REQUIRE(rgi_window_share(&back.window, (rgi_shared *const *)nearest->pages, nearest->n_pages, nearest->first_page, &window_rules));
-                    back.part = nearest->part;
-                    if (back.part) rgi_shared_retain(back.part);
-                    back.position = nearest->position;
-                }
-                if (to > back.position) REQUIRE(advance(&back, to - back.position)); /* the replay */
-                line_clear(&l);
-                l = back;
-                rgi_points_clear(&points, &rules);
-                points = earlier;
-                for (size_t i = expected.n; i-- > 0;)
-                    if (expected.items[i].position > to) list_drop(&expected, i);
+                go_back(&l, &points, &expected, draw((uint32_t)l.position + 1));
                 n_back++;
             }
             if (!agrees(&points, &expected)) {
