@@ -50,7 +50,7 @@ RG_API rg_status rg_state_options_set_kept_tokens(rg_state_options *options, uin
  */
 RG_API rg_status rg_state_options_set_checkpoint_every(rg_state_options *options, uint64_t n_tokens);
 /**
- * How many bytes the checkpoints of a state may hold, pages that several of them share counted once; default 256 MiB. When a new one does not fit,
+ * How many bytes the checkpoints of a state may hold, parts and pages that several of them share counted once; default 256 MiB. When a new one does not fit,
  * the automatic ones lose their memory first, then the named ones, in each group the oldest first. A named one that has lost
  * its memory keeps its name and position, and going back to it replays from an earlier one. Errors RG_ERR_ARGUMENT. Since 0.1
  */
