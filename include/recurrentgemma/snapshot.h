@@ -50,6 +50,7 @@ RG_API rg_status rg_snapshot_options_set_max_bytes(rg_snapshot_options *options,
 /**
  * Opening: 1 maps the file and lets restored states use its pages where they lie, so that many processes share them. Default 0.
  * A mapped file that is cut short or changed in place while it is open kills or confuses the process; rg_state_save replaces files and does not do that.
+ * The rg_io must stay until the last of these states is gone.
  */
 RG_API rg_status rg_snapshot_options_set_map(rg_snapshot_options *options, int is_mapped);
 
@@ -61,7 +62,7 @@ RG_API rg_status rg_snapshot_options_set_map(rg_snapshot_options *options, int i
  * Threads    as a reader of the state: forks and other saves may run at the same time.
  * Errors     RG_ERR_NOT_DURABLE the new file is in place, but syncing the folder failed. After any other error the old file is
  *            untouched: RG_ERR_IO, RG_ERR_NOT_FOUND no such folder, RG_ERR_MEMORY, RG_ERR_BUSY, RG_ERR_ARGUMENT, RG_ERR_UNSUPPORTED
- *            the rg_io cannot write, RG_ERR_FORKED.
+ *            the rg_io cannot write, RG_ERR_NONFINITE the state holds NaN or infinity and could not be restored, RG_ERR_FORKED.
  * Since      0.1
  */
 RG_API rg_status rg_state_save(rg_state *state, const char *path, rg_error *error);
@@ -144,7 +145,7 @@ RG_API rg_status rg_snapshot_get_section(const rg_snapshot *snapshot, size_t ind
 /**
  * A new state that goes on where the snapshot was taken.
  *
- * options    NULL: the window stays in the type it was saved in. Otherwise as rg_state_new; another window type converts the rows.
+ * options    as rg_state_new, but without a window type (or NULL) the window stays in the one it was saved in. Another one converts the rows.
  * Numerics   over the kernel set, page length and window type that saved it, the bits that follow are those of the
  *            uninterrupted run. Otherwise it is restored all the same, and rg_state_info.has_other_numerics is 1.
  * Errors     RG_ERR_STATE_MODEL it was saved over another model (the message says what differs); RG_ERR_FORMAT, RG_ERR_NONFINITE; RG_ERR_MEMORY,

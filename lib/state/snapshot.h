@@ -36,7 +36,8 @@ typedef struct rgi_snapshot_plan {
     size_t n_copies, copies_capacity;
 } rgi_snapshot_plan;
 
-/* extras: [n_extras], in the order of kinds; copied. RG_ERR_MEMORY, RG_ERR_FORKED, RG_ERR_BUSY, RG_ERR_BACKEND, RG_ERR_LIMIT. On failure the plan is clear. */
+/* extras: [n_extras], in the order of kinds; copied. RG_ERR_MEMORY, RG_ERR_FORKED, RG_ERR_BUSY, RG_ERR_BACKEND, RG_ERR_LIMIT, RG_ERR_NONFINITE. On failure the
+ * plan is clear. */
 rg_status rgi_snapshot_plan_make(rgi_snapshot_plan *plan, const rg_state *state, const rgi_extra *extras, size_t n_extras, bool has_tokens,
                                  bool has_checkpoints, rg_error *error);
 void rgi_snapshot_plan_clear(rgi_snapshot_plan *plan);

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "io/atomic_file.h"
 #include "model/model_id.h"
+#include "model/weights_read.h"
 #include "state/snapshot.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -347,6 +348,15 @@ static void add_piece(rgi_snapshot_plan *plan, const void *bytes, uint64_t n_byt
     plan->n_bytes += n_bytes;
 }
 
+/* What is not finite could not be restored, and shall not take the place of something that can. */
+static bool is_finite(const draft_section *section)
+{
+    const int type = (int)section->facts.type;
+    if (type == 0) return true;
+    const size_t n = (size_t)section->facts.n_bytes / rgi_type_bytes(type);
+    return rgi_first_nonfinite(section->bytes, n, type) == n;
+}
+
 /* Gives sections their places and hashes, and writes header and directory. */
 static rg_status lay_out(draft *d, const rgi_hash128 *model_id)
 {
@@ -362,6 +372,7 @@ static rg_status lay_out(draft *d, const rgi_hash128 *model_id)
         rgi_section *facts = &d->sections[i].facts;
         add_piece(plan, zeros, -plan->n_bytes % RGI_SNAPSHOT_ALIGNMENT);
         facts->offset = plan->n_bytes;
+        if (!is_finite(&d->sections[i])) return RG_ERR_NONFINITE;
         facts->hash = rgi_hash64_of(d->sections[i].bytes, facts->n_bytes);
         add_piece(plan, d->sections[i].bytes, facts->n_bytes);
         write_entry(head + RGI_SNAPSHOT_HEADER_BYTES + i * RGI_SNAPSHOT_ENTRY_BYTES, facts);

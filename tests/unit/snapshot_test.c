@@ -424,6 +424,32 @@ TEST(a_state_is_saved_while_others_fork_it)
     rg_model_close(model);
 }
 
+TEST(what_could_not_be_restored_is_not_saved)
+{
+    rg_model *model = open_paged("tests/data/golden/one-head", 4);
+    rg_state *state = state_at(model, 11, NULL);
+    rg_error error = RG_ERROR_INIT;
+    size_t n = 0, n_after;
+    REQUIRE(rg_state_save(state, path, NULL) == RG_OK);
+    unsigned char *before = read_whole(path, &n);
+    float *const places[] = { (float *)state->part->buffer + 3, (float *)state->window.pages[0]->buffer + 5, (float *)state->window.pages[state->window.n - 1]->buffer };
+    for (int i = 0; i < 3; i++) {
+        const float kept = *places[i];
+        *places[i] = i % 2 ? INFINITY : NAN;
+        CHECK_EQUAL(rg_state_save(state, path, &error), RG_ERR_NONFINITE);
+        CHECK(error.message[0]);
+        *places[i] = kept;
+    }
+    unsigned char *after = read_whole(path, &n_after);
+    CHECK(n == n_after && memcmp(before, after, n) == 0);
+    CHECK_EQUAL(rg_state_save(state, path, NULL), RG_OK);
+    REQUIRE(unlink(path) == 0);
+    free(before);
+    free(after);
+    rg_state_free(state);
+    rg_model_close(model);
+}
+
 TEST(arguments_that_cannot_be_are_refused)
 {
     rg_model *model = open_paged("tests/data/golden/one-head", 4);
@@ -477,6 +503,7 @@ int main(void)
     RUN(bytes_may_lie_at_any_address);
     RUN(a_host_without_writing_or_mapping_is_told);
     RUN(a_state_is_saved_while_others_fork_it);
+    RUN(what_could_not_be_restored_is_not_saved);
     RUN(arguments_that_cannot_be_are_refused);
     rmdir(folder);
     return test_end();
