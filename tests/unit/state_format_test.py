@@ -314,6 +314,11 @@ def what_stands_in_a_file_is_what_the_state_holds():
                 assert len(snapshot.records) == 2 + i + sum(1 for p in range(8, done + 1, 8))
                 assert done == 0 or snapshot.ids() == (0, ids[:done])
                 compare(snapshot, 0, state)
+                # What stands where the state does has the state's tensors; what stands where an earlier one does, that one's.
+                parts = {}
+                for number, record in enumerate(snapshot.records):
+                    if record["position"] > 0:
+                        assert record["part"] == parts.setdefault(record["position"], number)
             model_id = ctypes.create_string_buffer(16)
             ok(rg.rg_model_get_id(model, model_id, None))
             assert snapshot.header["model_id"] == model_id.raw and snapshot.header["kernels"].rstrip(b"\0") == b"reference"
