@@ -259,7 +259,9 @@ static rg_status identify(rg_store *store, bool *is_empty, rg_error *error)
 static rg_status create(rg_store *store, rg_error *error)
 {
     bool is_empty = false;
-    rg_status status = rgi_store_begin(store, true, error);
+    /* These take effect when the first table is made. On a database that has tables the second would be a commit of its own. */
+    rg_status status = rgi_store_run(store, "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL", "make", error);
+    if (status == RG_OK) status = rgi_store_begin(store, true, error);
     if (status != RG_OK) return status;
     status = identify(store, &is_empty, error); /* another process may have been faster */
     for (size_t i = 0; is_empty && status == RG_OK && i < N_SCHEMA; i++) {
@@ -288,11 +290,10 @@ static rg_status open_database(rg_store *store, const char *path, bool is_create
     if (code == SQLITE_OK) code = sqlite3_busy_timeout(store->database, store->wait_ms < INT_MAX ? (int)store->wait_ms : INT_MAX);
     if (code == SQLITE_OK) code = distrust(store->database);
     if (code != SQLITE_OK) return rgi_store_fail(store, code, "open", error);
-    /* Page size and auto_vacuum take effect where the database is still empty. A cache of 4 MiB; what does not fit is written early. */
+    /* A cache of 4 MiB; what does not fit is written early. */
     rg_status status = rgi_store_run(store,
                                      "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -4096;"
-                                     "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA secure_delete = OFF;"
-                                     "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL", "open", error);
+                                     "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA secure_delete = OFF", "open", error);
     bool is_empty = false;
     if (status == RG_OK) status = rgi_store_begin(store, false, error);
     if (status != RG_OK) return status;

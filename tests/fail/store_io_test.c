@@ -11,6 +11,7 @@ static struct {
     sqlite3_vfs vfs, *real;
     long n_calls, fail_at; /* 1-based; 0: never */
     bool fails_from, is_reading; /* is_reading: reads fail, and nothing else */
+    bool is_read_only;
     int code;
     char calls[4096]; /* what was done since set_fault: w, t or s (write, truncate, sync) and d or j (database, journal) */
     size_t n_noted;
@@ -86,6 +87,7 @@ static int faulty_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *file, i
     f->kind = flags & SQLITE_OPEN_MAIN_DB ? 'd' : 'j';
     f->real = (sqlite3_file *)(f + 1);
     if ((flags & SQLITE_OPEN_MAIN_JOURNAL) && is_fault(false)) return SQLITE_CANTOPEN;
+    if (faulty.is_read_only) flags = (flags & ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)) | SQLITE_OPEN_READONLY;
     const int code = faulty.real->xOpen(faulty.real, path, f->real, flags, out_flags);
     if (code == SQLITE_OK) f->base.pMethods = &faulty_methods;
     return code;
@@ -277,6 +279,35 @@ TEST(a_put_that_returns_has_been_synced_in_the_right_order)
     rg_store_close(store);
 }
 
+static int count(void *user, const rg_store_entry *entry)
+{
+    (void)entry;
+    ++*(int *)user;
+    return RG_CONTINUE;
+}
+
+TEST(reading_writes_nothing_and_needs_no_right_to_write)
+{
+    for (int is_read_only = 0; is_read_only < 2; is_read_only++) {
+        int n = 0;
+        make_store();
+        set_fault(0, false, 0);
+        faulty.is_read_only = is_read_only;
+        rg_store *store = fixture_open();
+        REQUIRE(store);
+        CHECK(has_everything(store, false) && fixture_is_sound(store));
+        CHECK(rg_store_list(store, count, &n, NULL) == RG_OK && rg_store_log(store, NULL, count, &n, NULL) == RG_OK);
+        CHECK_EQUAL(n, 2 + 4);
+        CHECK_EQUAL(faulty.n_calls, 0);
+        for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) CHECK_EQUAL(actions[i].run(store, NULL), is_read_only ? RG_ERR_IO : RG_OK);
+        rg_store_close(store);
+        faulty.is_read_only = false;
+        store = fixture_open();
+        for (size_t i = 0; is_read_only && i < sizeof actions / sizeof *actions; i++) CHECK_EQUAL(actions[i].look(store), 0);
+        rg_store_close(store);
+    }
+}
+
 /* Each read of a put, a get and a verification; what was read before stays in SQLite's memory, so each connection is a new one. */
 TEST(a_read_that_fails_is_an_error_and_changes_nothing)
 {
@@ -354,6 +385,7 @@ int main(void)
     }
     install();
     RUN(whatever_call_fails_the_store_is_whole_and_so_is_what_was_done);
+    RUN(reading_writes_nothing_and_needs_no_right_to_write);
     RUN(a_put_that_returns_has_been_synced_in_the_right_order);
     RUN(a_read_that_fails_is_an_error_and_changes_nothing);
     RUN(a_store_that_cannot_be_made_is_an_error_and_can_be_made_later);
