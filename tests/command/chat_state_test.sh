@@ -143,6 +143,12 @@ wait_for() {
 has_bytes() { [ "$(wc -c <"$1")" -ge "$2" ]; }
 
 # A program that is killed loses the turn under way at most.
+# wait_until CONDITION...: at most a minute.
+wait_until() {
+    tries=1200
+    until "$@" || [ $((tries -= 1)) -eq 0 ]; do sleep 0.05; done
+}
+is_longer() { [ "$(wc -c <"$1")" -ge "$2" ]; }
 mkfifo "$dir/pipe"
 "$rg" chat demo $sampled --state "$dir/k.rgs" <"$dir/pipe" >"$dir/out" 2>"$dir/err" &
 process=$!
@@ -204,9 +210,12 @@ check "and it goes on" is "$code $(printf '%s\n' "$out" | wc -l)" "0 1"
 "${BUILD:-build}/examples/resume_chat" "$dir/foreign.rgs" Hello >/dev/null 2>"$dir/err"
 took $?
 check "an example saves a state" is $code 0
+position() { "$rg" state info "$1" | sed -n 's/^position: *//p'; }
+before=$(position "$dir/foreign.rgs")
 talk '/rewind\n/undo\nMore\n/rewind\n/undo\n/undo\n' -n 8 --state "$dir/foreign.rgs"
 check "chat goes on with it, and takes back its own turns" is "$(last "$out" 1)" "    1  More"
 check "and no more" is "$(printf '%s\n' "$err" | grep -c 'there is no turn to take back')" 3
+check "so that what the other program did is still there" is "$(position "$dir/foreign.rgs")" "$before"
 
 # The same in a store.
 talk 'Hello there\nWho are you?\n' $sampled
