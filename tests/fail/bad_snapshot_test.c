@@ -455,10 +455,11 @@ static void try_one(const saved_state *s, tally *t)
     rg_state_free(state);
 }
 
+/* Seconds that this process has computed, whatever else the machine does. */
 static double now(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -553,7 +554,7 @@ TEST(many_checkpoints_take_linear_time)
     for (int are_held = 0; are_held < 2; are_held++) {
         const double half = time_of_many(30000, are_held), whole = time_of_many(60000, are_held);
         printf("TABLE opened and restored with checkpoints that hold %s: 30,000 in %.0f ms, 60,000 in %.0f ms\n", are_held ? "something" : "nothing", 1e3 * half, 1e3 * whole);
-        CHECK(whole < 1 && whole < 4 * half + 0.02); /* generous, for a machine that does other things */
+        CHECK(whole < 3.5 * half + 0.05 && whole < 3); /* four times as long, and more than ten seconds, if each looked at all others */
     }
 }
 
