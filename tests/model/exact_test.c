@@ -17,11 +17,11 @@
 
 #define N_DRAWN 520
 #define MAX_CONFIGURATIONS 40 /* BLIS 0.9.0 has numbers up to 25, for all processors together */
-#define N_FOR_EACH_WRONG 40
+#define N_FOR_EACH_TABLE 40
 #define ROWS_IN_A_CHECK 500 /* of a run on a golden model, neighbours included; a campaign has no bound */
 
 static const char *self;   /* this program, for new processes */
-static char folder[512];   /* for snapshots on their way */
+static char folder[400];   /* for snapshots on their way */
 static uint64_t seed = 20250701;
 static size_t n_for_each_configuration = 30;
 
@@ -150,7 +150,7 @@ static exact_harness try_table(const rg_backend_ops *ops)
     static exact_kernels table;
     table = (exact_kernels){ ops->name, NULL, ops };
     exact_harness h = { .kernels = &table, .n_kernels = 1, .subjects = &subjects[subject_named("one-head")], .n_subjects = 1, .is_quiet = true };
-    exact_try_drawn(&h, N_FOR_EACH_WRONG, seed);
+    exact_try_drawn(&h, N_FOR_EACH_TABLE, seed);
     exact_end(&h);
     return h;
 }
@@ -214,8 +214,58 @@ TEST(a_backend_says_whether_it_promises)
     CHECK_EQUAL(promises(NULL, &made), 0);
 }
 
+/* The example's shared object, two folders above this program. */
+TEST(a_plugin_is_tried_like_any_backend)
+{
+    char path[512];
+    const ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
+    REQUIRE(n > 0);
+    path[n] = 0;
+    for (int i = 0; i < 3; i++) *strrchr(path, '/') = 0;
+    strcat(path, "/examples/custom_backend.so");
+    CHECK_EQUAL(access(path, R_OK), 0); /* `make all` builds it */
+    if (access(path, R_OK) != 0) return;
+    exact_harness h = new_harness(path);
+    exact_try_drawn(&h, N_FOR_EACH_TABLE, seed);
+    tell(&h, "a plugin");
+    CHECK_EQUAL(h.n_run, N_FOR_EACH_TABLE);
+    CHECK_EQUAL(h.n_different, 0);
+    CHECK(h.n_processes > 0);
+    CHECK_EQUAL(promises(path, NULL), 1);
+    exact_end(&h);
+}
+
 #if RGI_WITH_BLIS
-/* BLIS as BLIS_ARCH_TYPE, which it reads itself, makes it: its name, then how many combinations and products were tried and how many differ. */
+static const exact_kernels blis = { "blis", "blis", NULL };
+
+/* A state that BLIS as it is in this process has computed, for other configurations to load; and its name. */
+static void save_for_others(char own[128])
+{
+    exact_group group;
+    rg_state *state = NULL;
+    rg_model_info info = { .struct_size = sizeof info };
+    char path[512];
+    exact_group_begin(&group, &blis, &subjects[0], 4);
+    REQUIRE(rg_model_get_info(exact_model(&group, 1, 16), &info) == RG_OK);
+    snprintf(own, 128, "%s", info.kernels);
+    REQUIRE(rg_state_new(&state, exact_model(&group, 1, 16), NULL) == RG_OK && rg_prefill(state, NULL, group.tokens, 5, NULL) == RG_OK);
+    REQUIRE(rg_state_save(state, exact_path(path, folder, "saved", 0), NULL) == RG_OK);
+    rg_state_free(state);
+    exact_group_end(&group);
+}
+
+static int has_other_numerics(rg_model *model)
+{
+    rg_state *state = NULL;
+    rg_state_info info = { .struct_size = sizeof info };
+    char path[512];
+    REQUIRE(rg_state_load(&state, model, exact_path(path, folder, "saved", 0), NULL) == RG_OK && rg_state_get_info(state, &info) == RG_OK);
+    rg_state_free(state);
+    return info.has_other_numerics;
+}
+
+/* BLIS as BLIS_ARCH_TYPE, which it reads itself, makes it: its name; then how many combinations and products were tried and how many of them
+ * differ, and whether the saved state is one of other numbers. */
 static int run_configuration(const char *where, const char *count)
 {
     snprintf(folder, sizeof folder, "%s", where);
@@ -224,24 +274,27 @@ static int run_configuration(const char *where, const char *count)
     exact_harness h = new_harness("blis");
     rg_model_info info = { .struct_size = sizeof info };
     exact_combination c = { .subject = 0 };
-    REQUIRE(rg_model_get_info(exact_model(exact_enter(&h, &c), 1, 16), &info) == RG_OK);
+    size_t n_tried, n_different;
+    rg_model *model = exact_model(exact_enter(&h, &c), 1, 16);
+    REQUIRE(rg_model_get_info(model, &info) == RG_OK);
     printf("%s\n", info.kernels);
     fflush(stdout);
+    const int is_other = has_other_numerics(model);
     h.n_subjects = EXACT_N_GOLDEN; /* the demo costs as much as all others */
     exact_try_drawn(&h, n_for_each_configuration, seed);
     exact_end(&h);
-    size_t n_tried, n_different;
-    exact_try_products(&h.kernels[0], &n_tried, &n_different);
-    printf("%zu %zu %zu %zu\n", h.n_run, h.n_different, n_tried, n_different);
+    exact_try_products(&blis, &n_tried, &n_different);
+    printf("%zu %zu %zu %zu %d\n", h.n_run, h.n_different, n_tried, n_different, is_other);
     return test_bad_checks > 0;
 }
 
-/* Whether the configuration is one that runs here. Prints a line about it, unless BLIS has none of this number. */
-static bool try_configuration(const char *type, char name[128])
+/* Whether the configuration is one that runs here: then its name, and a line about it, which is not printed where BLIS has none of this number. `own` is
+ * the name of the one that this process has. */
+static bool try_configuration(const char *type, const char *own, char name[128])
 {
     char output[600], count[32], text[4096] = { 0 };
     const char *const arguments[] = { self, "--configuration", folder, count, NULL };
-    size_t n[4] = { 0 };
+    size_t n[5] = { 0 };
     snprintf(count, sizeof count, "%zu", n_for_each_configuration);
     snprintf(output, sizeof output, "%s/output", folder);
     const int status = exact_process(arguments, output);
@@ -254,24 +307,27 @@ static bool try_configuration(const char *type, char name[128])
     }
     snprintf(name, 128, "%.*s", (int)(line_end - text), text);
     CHECK_EQUAL(status, 0);
-    if (sscanf(line_end, "%zu %zu %zu %zu", &n[0], &n[1], &n[2], &n[3]) != 4 || n[1] + n[3] > 0) printf("%s", text);
+    if (sscanf(line_end, "%zu %zu %zu %zu %zu", &n[0], &n[1], &n[2], &n[3], &n[4]) != 5 || n[1] + n[3] > 0) printf("%s", text);
     CHECK_EQUAL(n[0], n_for_each_configuration);
     CHECK_EQUAL(n[1], 0);
     CHECK_EQUAL(n[2], EXACT_N_PRODUCTS * EXACT_N_PRODUCT_ROWS);
     CHECK_EQUAL(n[3], 0);
+    CHECK_EQUAL(n[4], strcmp(name, own) != 0);
     printf("TABLE BLIS_ARCH_TYPE %s: %s, of %zu combinations %zu differ, of %zu products %zu\n", type, name, n[0], n[1], n[2], n[3]);
     return true;
 }
 
 TEST(every_configuration_of_blis_keeps_the_promise)
 {
-    char names[MAX_CONFIGURATIONS][128], own[128], type[16];
+    char names[MAX_CONFIGURATIONS][128], own[128], name[128], type[16];
     size_t n = 0;
-    CHECK(try_configuration("not set", own));
+    save_for_others(own);
+    CHECK(try_configuration("not set", own, name));
+    CHECK(strcmp(name, own) == 0);
     for (int i = 0; i < MAX_CONFIGURATIONS; i++) {
         snprintf(type, sizeof type, "%d", i);
         setenv("BLIS_ARCH_TYPE", type, 1);
-        if (!try_configuration(type, names[n])) continue;
+        if (!try_configuration(type, own, names[n])) continue;
         for (size_t other = 0; other < n; other++) CHECK(strcmp(names[other], names[n]) != 0);
         n++;
     }
@@ -348,6 +404,7 @@ int main(int argc, char **argv)
     RUN(kernels_that_break_the_promise_are_caught);
     RUN(products_of_full_size_keep_the_promise);
     RUN(a_backend_says_whether_it_promises);
+    RUN(a_plugin_is_tried_like_any_backend);
 #if RGI_WITH_BLIS
     RUN(every_configuration_of_blis_keeps_the_promise);
 #endif
