@@ -99,13 +99,6 @@ int main(void)
     strcpy(fixture_folder, "/tmp/rgstore-XXXXXX");
     REQUIRE(mkdtemp(fixture_folder));
     snprintf(fixture_store, sizeof fixture_store, "%s/chats", fixture_folder);
-    rg_store *probe = NULL;
-    const rg_status status = rg_store_open(&probe, fixture_store, NULL, NULL);
-    rg_store_close(probe);
-    if (status == RG_ERR_UNSUPPORTED) {
-        fixture_remove();
-        return test_skip("this build has no store");
-    }
     shaped_make(&shaped, STATE_2B_CONFIG);
     model = open_setup(&(model_setup){ .path = "m", .io = &shaped.files.io, .ops = &shaped_ops, .is_mapped = 1 });
     unsigned char id[16];

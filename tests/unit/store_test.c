@@ -675,9 +675,6 @@ int main(void)
     fixture_begin();
     model = fixture_model(FIXTURE_MODEL, 64);
     REQUIRE(model);
-    rg_store *probe = NULL;
-    if (rg_store_open(&probe, fixture_store, NULL, NULL) == RG_ERR_UNSUPPORTED) return test_skip("this build has no store");
-    rg_store_close(probe);
     RUN(what_was_put_comes_back_byte_by_byte_and_goes_on_with_the_same_bits);
     RUN(a_snapshot_can_be_put_and_what_the_host_adds_is_in_it);
     RUN(pages_checkpoints_and_ids_that_versions_have_in_common_are_kept_once);
