@@ -52,7 +52,7 @@ static rg_status tell(entry_list *list, rg_store_entry_fn *on_entry, void *user)
     return RG_OK;
 }
 
-/* Reads the rows in a transaction of their own, then tells them. `missing`: the name that nothing was found for; NULL: an empty list is fine. */
+/* Reads the rows in a transaction of their own, then tells them. name: the statement's parameter, without which there is no row; NULL: it has none. */
 static rg_status list_rows(rg_store *store, const char *statement, const char *name, rg_store_entry_fn *on_entry, void *user, rg_error *error)
 {
     entry_list list = { 0 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Several processes at one store, processes that are killed while they write, and children of fork(). */
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -70,16 +71,9 @@ static int count(void *user, const rg_store_entry *entry)
     return RG_CONTINUE;
 }
 
-TEST(four_processes_put_fifty_times_each_and_all_of_it_is_there)
+static void check_all_puts(void)
 {
-    fixture_reset();
-    pid_t children[N_PROCESSES];
-    int numbers[N_PROCESSES], n = 0;
-    for (int i = 0; i < N_PROCESSES; i++) {
-        numbers[i] = i;
-        children[i] = start(put_many, &numbers[i]);
-    }
-    for (int i = 0; i < N_PROCESSES; i++) CHECK_EQUAL(wait_for(children[i]), 0);
+    int n = 0;
     rg_store *store = fixture_open();
     REQUIRE(store);
     for (int i = 0; i < N_PROCESSES; i++) {
@@ -93,7 +87,43 @@ TEST(four_processes_put_fifty_times_each_and_all_of_it_is_there)
     CHECK_EQUAL(n, N_PROCESSES * N_PUTS / 5); /* one line, whoever put them */
     CHECK(fixture_is_sound(store));
     rg_store_close(store);
+}
+
+TEST(four_processes_put_fifty_times_each_and_all_of_it_is_there)
+{
+    fixture_reset();
+    pid_t children[N_PROCESSES];
+    int numbers[N_PROCESSES];
+    for (int i = 0; i < N_PROCESSES; i++) {
+        numbers[i] = i;
+        children[i] = start(put_many, &numbers[i]);
+    }
+    for (int i = 0; i < N_PROCESSES; i++) CHECK_EQUAL(wait_for(children[i]), 0);
+    check_all_puts();
     printf("TABLE %d processes, %d puts each at once: all there\n", N_PROCESSES, N_PUTS);
+}
+
+static void *put_many_in_a_thread(void *argument)
+{
+    static const int failed = 1;
+    return put_many(argument) == 0 ? NULL : (void *)&failed;
+}
+
+/* Each with the store opened for itself; the first ones make it. */
+TEST(so_do_four_threads)
+{
+    fixture_reset();
+    pthread_t threads[N_PROCESSES];
+    int numbers[N_PROCESSES];
+    for (int i = 0; i < N_PROCESSES; i++) {
+        numbers[i] = i;
+        REQUIRE(pthread_create(&threads[i], NULL, put_many_in_a_thread, &numbers[i]) == 0);
+    }
+    for (int i = 0; i < N_PROCESSES; i++) {
+        void *failure = NULL;
+        CHECK(pthread_join(threads[i], &failure) == 0 && !failure);
+    }
+    check_all_puts();
 }
 
 /* ---- killed ---- */
@@ -248,6 +278,7 @@ int main(void)
         rg_state_free(state);
     }
     RUN(four_processes_put_fifty_times_each_and_all_of_it_is_there);
+    RUN(so_do_four_threads);
     RUN(a_process_that_is_killed_loses_at_most_the_put_in_progress);
     RUN(a_child_gets_an_error_may_close_the_store_and_may_open_it_again);
     RUN(a_child_that_closes_the_store_takes_nothing_away_from_a_parent_that_writes);
