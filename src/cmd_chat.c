@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * recurrentgemma chat: a dialogue in the model's own format. */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -295,7 +294,7 @@ static bool parse(chat_choice *choice, int *code, int argc, char **argv)
     static const usage about = {
         "chat", "MODEL [--state FILE | --store DIR NAME]",
         "Talk with an instruction-tuned model. Each line is a message; a line that ends with a backslash goes on in the next one. "
-        "/help lists the commands, with which turns can be taken back, written anew, saved and forked. Ctrl-C stops the reply, not the "
+        "/help lists the commands, among them those that take turns back, write a reply anew, save and fork. Ctrl-C stops the reply, not the "
         "program; Ctrl-D ends. When standard input is a file or a pipe, only the replies are written, each with a line feed at its end.\n\n"
         "With --state or --store the conversation is saved after every turn and every command that changes it, wholly or not at all, so that "
         "a program that is killed loses at most the turn under way. A later call goes on from there: with the random numbers where they were "

@@ -84,6 +84,20 @@ turns=
 for i in 1 2 3 4 5 6 7 8 9 10 11 12; do turns="$turns$i is a number, and here is what I think of it in a few more words\\n"; done
 talk "${turns}New\n" -n 40
 talk "$turns" -n 40 --state "$dir/long.rgs"
+# Messages longer than the window, so that marks share nothing, and more of them than the budget has room for.
+word=$(printf '%0200d' 0 | sed 's/0/a word /g')
+wide=
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do wide="$wide$word\\n"; done
+talk "$wide" -n 4 --state "$dir/wide.rgs"
+run state info "$dir/wide.rgs"
+check "the last four turns can be taken back without reading" is "$(printf '%s\n' "$out" | grep -cE '  held .*turn (16|17|18|19|20): ')" 5
+check "older ones have lost their memory, and keep their names" is "$(printf '%s\n' "$out" | grep -cE '  named .*turn [12]: ')" 2
+check "the file does not grow for ever" [ "$(stat -c %s "$dir/wide.rgs")" -lt 5000000 ]
+talk '/rewind 19\nNew\n' -n 8 --state "$dir/wide.rgs"
+check "and are taken back by reading" is "$code$err" 0
+taken=$out
+talk "$word\nNew\n" -n 8
+check "to what they were" is "$(last "$out" "$(printf '%s\n' "$taken" | wc -l)")" "$taken"
 for n in 1 2 3 4 9; do
     cp "$dir/long.rgs" "$dir/back.rgs"
     talk "/rewind $n\nNew\n" -n 40 --state "$dir/back.rgs"
@@ -221,7 +235,7 @@ check "so that what the other program did is still there" is "$(position "$dir/f
 talk 'Hello there\nWho are you?\n' $sampled
 whole=$out
 talk 'Hello there\n' $sampled --store "$dir/store" alice
-if has "$err" "no store"; then finish; fi
+if has "$err" "no conversation store"; then finish; fi
 first=$out
 check "a conversation is kept in a store" is "$code$err" 0
 talk '/fork bob\n/save carol\nWho are you?\n/undo\nNo more\n' -n 12 --store "$dir/store" alice
