@@ -55,12 +55,12 @@ static rg_status check_model(const rg_snapshot *s, rg_model *model, rg_error *er
     if (status != RG_OK) return rgi_fail_plain(error, status);
     while (i < n_sizes && sizes[i].saved == sizes[i].here) i++;
     const bool is_same_model = memcmp(id.bytes, f->model_id.bytes, sizeof id.bytes) == 0;
-    if (i < n_sizes)
-        return rgi_fail(error, is_same_model ? RG_ERR_FORMAT : RG_ERR_STATE_MODEL, is_same_model ? sizes[i].offset : RG_NO_OFFSET,
-                        "%s: saved over another model: its %s is %lu, here it is %lu", s->name, sizes[i].name, (unsigned long)sizes[i].saved,
-                        (unsigned long)sizes[i].here);
-    if (is_same_model) return RG_OK;
-    return rgi_fail(error, RG_ERR_STATE_MODEL, RG_NO_OFFSET, "%s: saved over another model, of the same sizes but with other weights or another configuration", s->name);
+    if (is_same_model && i == n_sizes) return RG_OK;
+    if (i == n_sizes)
+        return rgi_fail(error, RG_ERR_STATE_MODEL, RG_NO_OFFSET, "%s: saved over another model, of the same sizes but with other weights or another configuration", s->name);
+    return rgi_fail(error, is_same_model ? RG_ERR_FORMAT : RG_ERR_STATE_MODEL, is_same_model ? sizes[i].offset : RG_NO_OFFSET,
+                    is_same_model ? "%s: header: its %s is %lu, but in the model of its id it is %lu" : "%s: saved over another model: its %s is %lu, here it is %lu",
+                    s->name, sizes[i].name, (unsigned long)sizes[i].saved, (unsigned long)sizes[i].here);
 }
 
 /* ---- which checkpoints keep their memory ---- */
