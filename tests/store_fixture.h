@@ -153,4 +153,53 @@ static inline long long fixture_number(const char *query)
     return number;
 }
 
+/* ---- entries, as text ---- */
+
+typedef struct fixture_told {
+    char text[2000];
+    int n, stop_at;
+} fixture_told;
+
+/* "version<parent:name " of each entry. */
+static inline int fixture_tell(void *user, const rg_store_entry *entry)
+{
+    fixture_told *t = user;
+    const size_t used = strlen(t->text);
+    snprintf(t->text + used, sizeof t->text - used, "%llu<%llu:%s ", (unsigned long long)entry->version, (unsigned long long)entry->parent, entry->name);
+    return ++t->n == t->stop_at ? 1 : RG_CONTINUE;
+}
+
+static inline int fixture_lists(rg_store *store, const char *expected)
+{
+    fixture_told t = { "", 0, 0 };
+    const rg_status status = rg_store_list(store, fixture_tell, &t, NULL);
+    if (status != RG_OK || strcmp(t.text, expected)) printf("%d: listed %s\n", status, t.text);
+    return status == RG_OK && strcmp(t.text, expected) == 0;
+}
+
+static inline int fixture_logs(rg_store *store, const char *name, const char *expected)
+{
+    fixture_told t = { "", 0, 0 };
+    const rg_status status = rg_store_log(store, name, fixture_tell, &t, NULL);
+    if (status != RG_OK || strcmp(t.text, expected)) printf("%d: logged %s\n", status, t.text);
+    return status == RG_OK && strcmp(t.text, expected) == 0;
+}
+
+static inline uint64_t fixture_put(rg_store *store, const char *name, rg_state *state)
+{
+    uint64_t version = 0;
+    rg_error error = RG_ERROR_INIT;
+    if (rg_store_put(store, name, state, NULL, &version, &error) != RG_OK) printf("%s\n", error.message);
+    return version;
+}
+
+static inline rg_status fixture_get_status(rg_store *store, const char *name, uint64_t version)
+{
+    rg_snapshot *snapshot = (rg_snapshot *)store; /* to see that it is reset */
+    const rg_status status = rg_store_get(&snapshot, store, name, version, NULL);
+    CHECK((status == RG_OK) == (snapshot != NULL));
+    rg_snapshot_close(snapshot);
+    return status;
+}
+
 #endif
