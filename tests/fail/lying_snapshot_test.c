@@ -257,6 +257,27 @@ TEST(sections_lie_one_behind_the_other)
     free(truth.bytes);
 }
 
+/* Two sizes whose sum, and so the end of the file, is right if it is formed in 64 bits. */
+TEST(sizes_do_not_wrap_around)
+{
+    const saved_state truth = make_truth();
+    for (size_t i = 0; i < 16; i++) {
+        rg_error error = RG_ERROR_INIT;
+        unsigned char *first = truth.bytes + RGI_SNAPSHOT_HEADER_BYTES + i * RGI_SNAPSHOT_ENTRY_BYTES, *second = first + RGI_SNAPSHOT_ENTRY_BYTES, kept[128];
+        memcpy(kept, first, sizeof kept);
+        const uint64_t huge = 0x8000000000000000u, begins = get(first + RGI_ENTRY_OFFSET, 8), ends = get(second + RGI_ENTRY_OFFSET, 8) + get(second + RGI_ENTRY_BYTES, 8);
+        put(first + RGI_ENTRY_BYTES, huge, 8);
+        put(second + RGI_ENTRY_OFFSET, begins + huge, 8);
+        put(second + RGI_ENTRY_BYTES, ends - begins - huge, 8);
+        put(truth.bytes + RGI_HEADER_DIRECTORY_HASH, rgi_hash64_of(truth.bytes + RGI_SNAPSHOT_HEADER_BYTES, 17 * RGI_SNAPSHOT_ENTRY_BYTES), 8);
+        put(truth.bytes + RGI_HEADER_HASH, rgi_hash64_of(truth.bytes, RGI_HEADER_HASH), 8);
+        CHECK_EQUAL(believe(&truth, &error), RG_ERR_FORMAT);
+        CHECK(strstr(error.message, "it does not lie where the one before it ends"));
+        memcpy(first, kept, sizeof kept);
+    }
+    free(truth.bytes);
+}
+
 /* A newer library may add what an older one can do without. */
 TEST(unknown_sections_that_are_optional_are_passed_over)
 {
@@ -329,6 +350,7 @@ int main(void)
     rg_model_options_free(options);
     RUN(each_lie_is_refused_for_its_own_reason);
     RUN(sections_lie_one_behind_the_other);
+    RUN(sizes_do_not_wrap_around);
     RUN(unknown_sections_that_are_optional_are_passed_over);
     RUN(places_in_a_dialogue_are_checked);
     rg_model_close(model);
