@@ -337,6 +337,60 @@ TEST(places_in_a_dialogue_are_checked)
     model = tiny;
 }
 
+TEST(half_characters_that_cannot_be_are_refused)
+{
+    static const struct {
+        unsigned char bytes[9];
+        size_t n;
+        rg_status status;
+    } cases[] = {
+        { { 0 }, 8, RG_OK },
+        { { 1, 0, 0, 0, 0xe2 }, 8, RG_OK },
+        { { 3, 0, 0, 0, 0xf0, 0x9f, 0x98 }, 8, RG_OK },
+        { { 2, 0, 0, 0, 0xe2, 0x82, 1 }, 8, RG_ERR_FORMAT },  /* not zero behind them */
+        { { 0, 0, 0, 0, 0xe2 }, 8, RG_ERR_FORMAT },
+        { { 3, 0, 0, 0, 0xe2, 0x82, 0xac }, 8, RG_ERR_FORMAT }, /* a whole character */
+        { { 2, 0, 0, 0, 0xe0, 0x80 }, 8, RG_ERR_FORMAT },     /* of none */
+        { { 1, 0, 0, 0, 'a' }, 8, RG_ERR_FORMAT },
+        { { 4, 0, 0, 0, 0xf0, 0x9f, 0x98, 0x80 }, 8, RG_ERR_FORMAT },
+        { { 0xff, 0xff, 0xff, 0xff }, 8, RG_ERR_FORMAT },
+        { { 0 }, 7, RG_ERR_FORMAT },
+        { { 0 }, 9, RG_ERR_FORMAT },
+    };
+    rg_model *demo = open_paged("demo", 0);
+    rg_detokenizer *detokenizer = NULL, *whole = NULL;
+    REQUIRE(rg_detokenizer_new(&detokenizer, rg_model_tokenizer(demo)) == RG_OK && rg_detokenizer_new(&whole, rg_model_tokenizer(demo)) == RG_OK);
+    rg_state *state = state_at(demo, 1, NULL);
+    rg_snapshot_options *options = rg_snapshot_options_new();
+    REQUIRE(rg_snapshot_options_set_detokenizer(options, whole) == RG_OK);
+    const saved_state truth = save(state, options);
+    size_t n_held = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        apart a = take_apart(&truth);
+        piece *p = &a.pieces[a.n - 1];
+        free(p->bytes);
+        p->bytes = copy_of(cases[i].bytes, cases[i].n, 0);
+        p->n = cases[i].n;
+        const saved_state s = put_together(&a, NO_LIAR, false);
+        rg_snapshot *snapshot = open_saved(&s);
+        CHECK_EQUAL(rg_snapshot_restore_detokenizer(snapshot, detokenizer, NULL), cases[i].status);
+        if (cases[i].status == RG_OK) n_held = cases[i].bytes[0];
+        rg_snapshot_close(snapshot);
+        free(s.bytes);
+        free_apart(&a);
+    }
+    /* What was taken over last is still there. */
+    const char *text;
+    size_t n;
+    CHECK(rg_detokenizer_finish(detokenizer, &text, &n) == RG_OK && n == 3 * n_held);
+    rg_snapshot_options_free(options);
+    rg_detokenizer_free(detokenizer);
+    rg_detokenizer_free(whole);
+    rg_state_free(state);
+    free(truth.bytes);
+    rg_model_close(demo);
+}
+
 int main(void)
 {
     static tiny_model tiny;
@@ -352,6 +406,7 @@ int main(void)
     RUN(sections_lie_one_behind_the_other);
     RUN(sizes_do_not_wrap_around);
     RUN(unknown_sections_that_are_optional_are_passed_over);
+    RUN(half_characters_that_cannot_be_are_refused);
     RUN(places_in_a_dialogue_are_checked);
     rg_model_close(model);
     tiny_free(&tiny);
