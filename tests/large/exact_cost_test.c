@@ -20,10 +20,11 @@ typedef struct problem {
     float *x, *w, *y[N_WAYS];
 } problem;
 
+/* Seconds that this thread has computed, whoever else uses the machine. */
 static double now(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
