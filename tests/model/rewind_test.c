@@ -110,7 +110,7 @@ typedef struct live {
 } live;
 
 static struct counts {
-    uint64_t sequences, operations, advances, tokens, checkpoints, rewinds, answered, refused, replayed, forks, loads, frees, resets, reuses, reused, evictions, rows;
+    uint64_t sequences, operations, advances, tokens, checkpoints, rewinds, answered, refused, replayed, forks, loads, frees, resets, reserves, reuses, reused, evictions, rows;
 } counts;
 
 static const world *here;
@@ -355,6 +355,13 @@ static void do_reset(live *l)
     counts.resets++;
 }
 
+static void do_reserve(live *l)
+{
+    REQUIRE(rg_state_reserve(l->state) == RG_OK);
+    check_live(l, "reserve");
+    counts.reserves++;
+}
+
 /* A whole line handed over again: the same beginning, and an end of its own. */
 static void do_reuse(live *l)
 {
@@ -442,6 +449,7 @@ static void live_once(uint32_t number)
         else if (what < 86) do_load(l);
         else if (what < 89) do_free(index);
         else if (what < 91) do_reset(l);
+        else if (what < 93) do_reserve(l);
         else if (what < 97) do_reuse(l);
         else do_forget(l);
         counts.operations++;
@@ -475,8 +483,8 @@ TEST(random_lives_are_plain_evaluations)
            U(advances), U(rows));
     printf("TABLE %llu rewinds: %llu answered, %llu refused as told; %llu tokens replayed; %llu checkpoints, %llu evictions\n", U(rewinds), U(answered), U(refused),
            U(replayed), U(checkpoints), U(evictions));
-    printf("TABLE %llu forks, %llu saved and loaded, %llu freed, %llu reset, %llu reused (%llu tokens kept); %llu tokens evaluated plainly\n", U(forks), U(loads),
-           U(frees), U(resets), U(reuses), U(reused), (unsigned long long)refer.n_evaluated);
+    printf("TABLE %llu forks, %llu saved and loaded, %llu freed, %llu reset, %llu reserved, %llu reused (%llu tokens kept); %llu tokens evaluated plainly\n",
+           U(forks), U(loads), U(frees), U(resets), U(reserves), U(reuses), U(reused), (unsigned long long)refer.n_evaluated);
     CHECK_EQUAL(c->answered + c->refused, c->rewinds);
     CHECK(c->answered * 100 >= c->rewinds * 80);
     CHECK(c->refused > 0 && c->evictions > c->sequences / 10);

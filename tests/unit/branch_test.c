@@ -107,6 +107,26 @@ TEST(an_empty_state_can_be_forked)
     rg_model_close(model);
 }
 
+TEST(a_reserved_parent_does_not_write_into_what_a_fork_holds)
+{
+    rg_model *model = open_setup(&(model_setup){ .page_length = 4 });
+    for (size_t at = 1; at < 24; at++) {
+        rg_state *parent = plain_state(model);
+        feed(parent, lines[0], at);
+        REQUIRE(rg_state_reserve(parent) == RG_OK && rg_state_checkpoint(parent, "here", NULL) == RG_OK);
+        rg_state *fork = fork_of(parent);
+        for (size_t i = at; i < at + 3; i++) feed(parent, lines[0] + i, 1); /* each step writes where the one before the last stood */
+        CHECK(is_after(fork, lines[0], at) && is_after(parent, lines[0], at + 3));
+        feed(fork, lines[1] + at, 2);
+        CHECK(is_after(fork, joined(lines[0], at, lines[1], at + 2), at + 2));
+        REQUIRE(rg_state_rewind_to(parent, "here", NULL) == RG_OK);
+        CHECK(is_after(parent, lines[0], at));
+        rg_state_free(fork);
+        rg_state_free(parent);
+    }
+    rg_model_close(model);
+}
+
 TEST(a_fork_takes_memory_only_when_it_writes)
 {
     meter m = METER_INIT;
@@ -453,6 +473,7 @@ int main(void)
     RUN(a_fork_and_its_parent_go_on_independently);
     RUN(a_fork_of_a_fork_is_a_fork);
     RUN(an_empty_state_can_be_forked);
+    RUN(a_reserved_parent_does_not_write_into_what_a_fork_holds);
     RUN(a_fork_takes_memory_only_when_it_writes);
     RUN(forks_die_in_any_order_on_any_threads_and_the_model_before_them);
     RUN(several_threads_may_fork_one_parent_at_once);
