@@ -48,7 +48,7 @@ def it_tells_facts_about_a_model():
         config = json.load(file)
     info = model.info
     assert (info.vocab_size, info.width, info.n_layers) == (config["vocab_size"], config["hidden_size"], config["num_hidden_layers"])
-    assert (info.window, info.weight_type, info.has_tokenizer, info.n_threads) == ("deepmind", "f32", False, 2)
+    assert (info.window, info.weight_type, info.has_tokenizer, info.n_threads, info.is_exact) == ("deepmind", "f32", False, 2, True)
     assert ("model.embed_tokens.weight", "f32", (320, 64)) in [(each.name, each.type, each.shape) for each in model.tensors()]
 
 
