@@ -38,7 +38,7 @@ static double cosine(double r)
     return 1.0 + z * p;
 }
 
-/* x >= 0; accurate for x / (pi/2) < 2^33, and still finite beyond. */
+/* x >= 0; accurate for x / (pi/2) < 2^33, and finite to 2^51; beyond, the forward pass reports what is not finite. */
 static void sine_and_cosine(double x, double *s, double *c)
 {
     double quarters = x * 0x1.45f306dc9c883p-1;

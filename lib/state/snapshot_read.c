@@ -188,6 +188,7 @@ static rg_status fetch(rg_snapshot *s, uint64_t max_bytes, bool is_mapped, rg_er
         if (!io->map) return rgi_fail(error, RG_ERR_UNSUPPORTED, RG_NO_OFFSET, "%s: the host's rg_io cannot map files", s->name);
         const void *address = NULL;
         status = io->map(io->user, s->file, &address, &s->n_bytes, &system_error);
+        if (status == RG_OK && (!address || s->n_bytes > max_bytes)) status = RG_ERR_IO; /* the host's rg_io contradicts itself */
         if (status != RG_OK) return rgi_fail_io(error, status, system_error, "map", s->name);
         s->bytes = address;
         return RG_OK;
