@@ -252,7 +252,7 @@ TEST(random_points_under_random_budgets_are_what_a_plain_list_says)
                 n_back++;
             }
             if (!agrees(&points, &expected)) {
-                CHECK(!"the list agrees");
+                test_bad_checks++;
                 printf("round %u, step %d: %zu points and %llu bytes, expected %zu and %llu\n", (unsigned)round, step, points.n,
                        (unsigned long long)points.bytes, expected.n, (unsigned long long)count(&expected));
                 break;
