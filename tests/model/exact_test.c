@@ -356,8 +356,11 @@ TEST(a_campaign)
     tell(&h, "drawn over all axes");
     if (has_sweep) {
         for (unsigned k = 0; k < h.n_kernels; k++)
-            for (unsigned s = 0; s < n_subjects; s++)
+            for (unsigned s = 0; s < n_subjects; s++) {
                 for (unsigned page = 0; page < exact_axes[EXACT_PAGE].n; page++) sweep(&h, k, s, page, s >= EXACT_N_GOLDEN, &random);
+                printf("%s on %s: %zu combinations so far, %zu differ\n", subjects[s].name, kernels[k].name, h.n_run, h.n_different);
+                fflush(stdout);
+            }
         tell(&h, "and with a save at every position of every model");
     }
     exact_report(&h);
