@@ -4,60 +4,138 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-/* A message is composed here first, so that escaping can lengthen it. */
-#define RAW_BYTES 512
+#include "base/checked.h"
 
-static void escape(char *out, size_t room, const char *text)
+/* What is said about a subject; longer than a message, so that what is cut off is cut between characters. */
+#define REASON_BYTES 1024
+
+/* What is left of a long subject at least, however long the reason is. */
+#define LEAST_SUBJECT 64u
+
+static size_t escaped_bytes(char c) { return (unsigned char)c < 0x20 || c == 0x7f ? 4 : 1; }
+static bool is_inside_character(char c) { return ((unsigned char)c & 0xc0) == 0x80; } /* of UTF-8, where three may follow one another */
+
+/* How many bytes of text, whole characters, have room when they are escaped. */
+static size_t fitting(const char *text, size_t room)
 {
-    static const char digits[] = "0123456789abcdef";
-    size_t used = 0;
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        const int is_control = *c < 0x20 || *c == 0x7f;
-        if (used + (is_control ? 4u : 1u) >= room) break;
-        if (is_control) {
-            out[used++] = '\\';
-            out[used++] = 'x';
-            out[used++] = digits[*c >> 4];
-            out[used++] = digits[*c & 15];
-        } else {
-            out[used++] = (char)*c;
-        }
-    }
-    /* Never end inside a UTF-8 character. */
-    if (used + 5 >= room) {
-        size_t start = used;
-        while (start > 0 && ((unsigned char)out[start - 1] & 0xc0) == 0x80) start--;
-        if (start > 0 && (unsigned char)out[start - 1] >= 0xc0) {
-            const unsigned char lead = (unsigned char)out[start - 1];
-            const size_t need = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-            if (used - (start - 1) < need) used = start - 1;
-        }
-    }
-    out[used] = 0;
+    size_t n = 0;
+    for (; text[n] && escaped_bytes(text[n]) <= room; n++) room -= escaped_bytes(text[n]);
+    for (int i = 0; i < 3 && n > 0 && is_inside_character(text[n]); i++) n--;
+    return n;
 }
 
-static void fill(rg_error *error, rg_status status, int system_error, uint64_t offset, const char *raw)
+/* Where the last bytes of text begin that have room. */
+static const char *fitting_end(const char *text, size_t room)
+{
+    const char *at = text + strlen(text);
+    for (; at > text && escaped_bytes(at[-1]) <= room; at--) room -= escaped_bytes(at[-1]);
+    for (int i = 0; i < 3 && is_inside_character(*at); i++) at++;
+    return at;
+}
+
+/* Writes n bytes of text escaped, and a NUL; returns where that is. */
+static char *escape(char *out, const char *text, size_t n)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < n; i++) {
+        const unsigned char c = (unsigned char)text[i];
+        if (escaped_bytes(text[i]) > 1) {
+            *out++ = '\\';
+            *out++ = 'x';
+            *out++ = digits[c >> 4];
+            *out++ = digits[c & 15];
+        } else {
+            *out++ = (char)c;
+        }
+    }
+    *out = 0;
+    return out;
+}
+
+/* A long subject (a path, mostly) loses its middle, so that the reason behind it is always there. */
+static void compose(char *message, const char *subject, const char *reason)
+{
+    const size_t room = RG_ERROR_MESSAGE_BYTES - 1;
+    size_t for_reason = 0;
+    for (const char *c = reason; *c; c++) for_reason += escaped_bytes(*c);
+    const size_t for_subject = room - rgi_min_size(for_reason, room - LEAST_SUBJECT);
+    const size_t n = fitting(subject, for_subject);
+    char *at = message;
+    if (subject[n] == 0) {
+        at = escape(at, subject, n);
+    } else {
+        const size_t half = (for_subject - 3) / 2;
+        const char *end = fitting_end(subject, half);
+        at = escape(at, subject, fitting(subject, half));
+        at = escape(at, "...", 3);
+        at = escape(at, end, strlen(end));
+    }
+    escape(at, reason, fitting(reason, room - (size_t)(at - message)));
+}
+
+static void fill(rg_error *error, rg_status status, int system_error, uint64_t offset, const char *subject, const char *reason)
 {
     if (!error || error->struct_size < sizeof(rg_error)) return;
     error->status = status;
     error->system_error = system_error;
     error->offset = offset;
-    escape(error->message, sizeof error->message, raw);
+    compose(error->message, subject, reason);
 }
 
 rg_status rgi_fail(rg_error *error, rg_status status, uint64_t offset, const char *format, ...)
 {
     if (!error) return status;
-    char raw[RAW_BYTES];
+    char reason[REASON_BYTES];
+    const char *subject = "";
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(raw, sizeof raw, format, arguments);
+    if (strncmp(format, "%s", 2) == 0) {
+        subject = va_arg(arguments, const char *);
+        format += 2;
+    }
+    vsnprintf(reason, sizeof reason, format, arguments);
     va_end(arguments);
-    fill(error, status, 0, offset, raw);
+    fill(error, status, 0, offset, subject, reason);
     return status;
+}
+
+/* The words of a system's error number, "" for others. Not strerror, which depends on the host's locale. */
+static const char *words_of(int system_error)
+{
+    switch (system_error) {
+    case EPERM: return ": not permitted";
+    case EIO: return ": input or output error";
+    case ENXIO: return ": no such device";
+    case ENOMEM: return ": the system has no memory";
+    case EACCES: return ": permission denied";
+    case EBUSY: return ": in use";
+    case EEXIST: return ": the name exists already";
+    case EXDEV: return ": on another file system";
+    case ENODEV: return ": the file system cannot do that";
+    case ENOTDIR: return ": a part of the path is not a folder";
+    case ENFILE: return ": too many open files in the system";
+    case EMFILE: return ": too many open files";
+    case EFBIG: return ": the file would be too large";
+    case ENOSPC: return ": no space left";
+    case EROFS: return ": read-only file system";
+    case ENAMETOOLONG: return ": the name is too long";
+    case ELOOP: return ": too many symbolic links";
+    case EDQUOT: return ": over the quota";
+    case ESTALE: return ": the file is gone from its server";
+    case ETIMEDOUT: return ": it took too long";
+    default: return "";
+    }
+}
+
+const char *rgi_system_text(char text[RGI_SYSTEM_TEXT_BYTES], int system_error)
+{
+    text[0] = 0;
+    if (system_error) snprintf(text, RGI_SYSTEM_TEXT_BYTES, "%s (system error %d)", words_of(system_error), system_error);
+    return text;
 }
 
 rg_status rgi_fail_io(rg_error *error, rg_status status, int system_error, const char *operation, const char *path)
@@ -65,18 +143,16 @@ rg_status rgi_fail_io(rg_error *error, rg_status status, int system_error, const
     /* Whatever number a host's rg_io answers, the library's own answer is one that its callers know. */
     if (status != RG_ERR_NOT_FOUND && status != RG_ERR_MEMORY) status = RG_ERR_IO;
     if (!error) return status;
-    char raw[RAW_BYTES];
+    char reason[REASON_BYTES], text[RGI_SYSTEM_TEXT_BYTES];
     if (status == RG_ERR_NOT_FOUND)
-        snprintf(raw, sizeof raw, "%s: no such file or folder", path);
+        snprintf(reason, sizeof reason, ": no such file or folder");
     else if (system_error == EISDIR)
-        snprintf(raw, sizeof raw, "%s: this is a folder, not a file", path);
+        snprintf(reason, sizeof reason, ": this is a folder, not a file");
     else if (system_error == EINVAL)
-        snprintf(raw, sizeof raw, "%s: cannot %s it, it may not be a regular file", path, operation);
-    else if (system_error)
-        snprintf(raw, sizeof raw, "%s: cannot %s it (system error %d)", path, operation, system_error);
+        snprintf(reason, sizeof reason, ": cannot %s it, it may not be a regular file", operation);
     else
-        snprintf(raw, sizeof raw, "%s: cannot %s it", path, operation);
-    fill(error, status, system_error, RG_NO_OFFSET, raw);
+        snprintf(reason, sizeof reason, ": cannot %s it%s", operation, rgi_system_text(text, system_error));
+    fill(error, status, system_error, RG_NO_OFFSET, path, reason);
     return status;
 }
 

@@ -111,7 +111,8 @@ static rg_status sync_folder(rgi_atomic_file *file)
     int system_error = 0;
     if (io->sync_directory(io->user, start > 0 ? file->temporary : ".", &system_error) == RG_OK) return RG_OK;
     rg_error *error = file->error;
-    rgi_fail(error, RG_ERR_NOT_DURABLE, RG_NO_OFFSET, "%s: saved, but syncing its folder failed (system error %d)", file->target, system_error);
+    char text[RGI_SYSTEM_TEXT_BYTES];
+    rgi_fail(error, RG_ERR_NOT_DURABLE, RG_NO_OFFSET, "%s: saved, but syncing its folder failed%s", file->target, rgi_system_text(text, system_error));
     if (error && error->struct_size >= sizeof *error) error->system_error = system_error;
     return RG_ERR_NOT_DURABLE;
 }
