@@ -41,7 +41,8 @@ RG_API rg_status rg_state_options_set_window_type(rg_state_options *options, int
 RG_API rg_status rg_state_options_set_wipe(rg_state_options *options, int is_wiped);
 /**
  * Keep the ids of at least the last n_tokens tokens (4 bytes each, in blocks of 1,024). From them rg_state_rewind replays, and with them
- * rg_state_reuse compares. Default 65,536; at most 2^32; 0: none. Errors RG_ERR_ARGUMENT. Since 0.1
+ * rg_state_reuse compares. Memory is taken as they come, but by rg_state_reserve at once: 17 GB for 2^32. Default 65,536; at most 2^32;
+ * 0: none. Errors RG_ERR_ARGUMENT. Since 0.1
  */
 RG_API rg_status rg_state_options_set_kept_tokens(rg_state_options *options, uint64_t n_tokens);
 /**
@@ -77,7 +78,7 @@ RG_API uint64_t rg_state_position(const rg_state *state);
 /** The model the state belongs to; lives as long as the state. Since 0.1 */
 RG_API rg_model *rg_state_model(const rg_state *state);
 
-/** The most bytes that the state can grow to between calls, pages and spare parts included; 0 for NULL. Since 0.1 */
+/** The most bytes that the state can grow to between calls, pages, spare parts and the whole budget of checkpoints of one that has some included; UINT64_MAX: more than it can tell; 0 for NULL. Since 0.1 */
 RG_API uint64_t rg_state_size_bytes(const rg_state *state);
 
 /** Sizes and parts of a state. */
@@ -101,7 +102,16 @@ typedef struct rg_state_info {
 /** Facts about a state. Errors RG_ERR_ARGUMENT; RG_ERR_BUSY another call is changing it. Since 0.1 */
 RG_API rg_status rg_state_get_info(const rg_state *state, rg_state_info *info);
 
-/** Take now all the memory that steps will ever need; afterwards a step allocates nothing, while no other call holds the model's scratch area and nothing shares the state's memory (what a fork or checkpoint has kept is taken anew by calling this again). Errors RG_ERR_MEMORY (nothing changed), RG_ERR_BUSY, RG_ERR_ARGUMENT. Since 0.1 */
+/**
+ * Take now all the memory that steps will ever need, also in place of what forks, checkpoints or a mapped file hold with the state;
+ * afterwards a step allocates nothing, while no other call holds the model's scratch area. A fork or a checkpoint that is made later,
+ * an automatic one too, shares the state's memory again: call this again then. What is shared at the call comes on top of
+ * rg_state_size_bytes until the state has gone on without it.
+ *
+ * Memory     4 bytes for each of rg_state_options_set_kept_tokens, too.
+ * Errors     RG_ERR_MEMORY (nothing changed), RG_ERR_BUSY, RG_ERR_ARGUMENT.
+ * Since      0.1
+ */
 RG_API rg_status rg_state_reserve(rg_state *state);
 
 /**

@@ -68,6 +68,7 @@ void rgi_state_swap(rg_state *a, rg_state *b)
     SWAP(bool, has_other_numerics);
     SWAP(rgi_shared *, part);
     SWAP(rgi_shared *, next_part);
+    SWAP(rgi_shared *, spare_part);
     SWAP(rgi_window, window);
     SWAP(rgi_history, history);
     SWAP(rgi_points, points);

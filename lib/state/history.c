@@ -32,9 +32,24 @@ static rgi_history_block *take(rgi_history *history)
     return history->n_spare > 0 ? history->spare[--history->n_spare] : new_block(history->allocator);
 }
 
+/* Blocks that a full history and the longest chunk touch. */
+static size_t max_blocks(const rgi_history *history)
+{
+    return history->max_kept == 0 ? 0 : (size_t)((history->max_kept + BLOCK - 1) / BLOCK) + 2;
+}
+
+/* Blocks that nobody else holds, in use or spare. */
+static size_t count_own(const rgi_history *history)
+{
+    size_t n = history->n_spare;
+    for (size_t i = 0; i < history->n; i++) n += is_alone(history->blocks[i]);
+    return n;
+}
+
 static void give(rgi_history *history, rgi_history_block *block)
 {
-    if (history->is_reserved && history->n_spare < history->spare_capacity && is_alone(block))
+    const size_t max = max_blocks(history);
+    if (history->is_reserved && is_alone(block) && (history->n + history->n_spare < max || count_own(history) < max))
         history->spare[history->n_spare++] = block;
     else
         release(history, block);
@@ -47,7 +62,9 @@ void rgi_history_init(rgi_history *history, const rg_allocator *allocator, uint6
 
 void rgi_history_restart(rgi_history *history, uint64_t position)
 {
-    while (history->n > 0) give(history, history->blocks[--history->n]);
+    size_t n = history->n;
+    history->n = 0; /* so that give sees what stays */
+    while (n > 0) give(history, history->blocks[--n]);
     history->first = history->end = position;
 }
 
@@ -101,13 +118,12 @@ bool rgi_history_prepare(rgi_history *history, uint64_t n)
 /* Drops blocks in front that max_kept does not ask for. */
 static void settle(rgi_history *history)
 {
-    size_t n_old = 0;
     while (history->end - history->first >= history->max_kept + BLOCK) {
-        give(history, history->blocks[n_old++]);
+        rgi_history_block *oldest = history->blocks[0];
+        memmove(history->blocks, history->blocks + 1, --history->n * sizeof *history->blocks);
         history->first = (history->first / BLOCK + 1) * BLOCK;
+        give(history, oldest);
     }
-    if (n_old > 0) memmove(history->blocks, history->blocks + n_old, (history->n - n_old) * sizeof *history->blocks);
-    history->n -= n_old;
 }
 
 void rgi_history_append(rgi_history *history, const rg_token *tokens, uint64_t n)
@@ -126,18 +142,12 @@ void rgi_history_append(rgi_history *history, const rg_token *tokens, uint64_t n
     settle(history);
 }
 
-/* Blocks that a full history and the longest chunk touch. */
-static size_t max_blocks(const rgi_history *history)
-{
-    return history->max_kept == 0 ? 0 : (size_t)((history->max_kept + BLOCK - 1) / BLOCK) + 2;
-}
-
 bool rgi_history_take_all(rgi_history *history)
 {
     const size_t n = max_blocks(history);
     if (n == 0) return true;
     if (!reserve_blocks(history, n) || !rgi_reserve(history->allocator, (void **)&history->spare, &history->spare_capacity, n, sizeof *history->spare)) return false;
-    while (history->n + history->n_spare < n) {
+    for (size_t n_own = count_own(history); n_own < n; n_own++) {
         rgi_history_block *block = new_block(history->allocator);
         if (!block) return false;
         history->spare[history->n_spare++] = block;
@@ -148,7 +158,7 @@ bool rgi_history_take_all(rgi_history *history)
 
 uint64_t rgi_history_max_bytes(const rgi_history *history)
 {
-    const uint64_t n = max_blocks(history);
+    const uint64_t n = rgi_max_u64(max_blocks(history), history->n + history->n_spare);
     return n * (sizeof(rgi_history_block) + 2 * RGI_ALIGNMENT) + 2 * (2 * (n + 8) * sizeof(void *) + 2 * RGI_ALIGNMENT);
 }
 

@@ -36,7 +36,7 @@ void rgi_history_restart(rgi_history *history, uint64_t position);
 bool rgi_history_prepare(rgi_history *history, uint64_t n);
 /* What was prepared; the oldest blocks beyond max_kept fall out. */
 void rgi_history_append(rgi_history *history, const rg_token *tokens, uint64_t n);
-/* Takes all blocks that will ever be needed. false: no memory. */
+/* Takes all blocks that will ever be needed, also in place of those that others hold too. false: no memory. */
 bool rgi_history_take_all(rgi_history *history);
 uint64_t rgi_history_max_bytes(const rgi_history *history);
 

@@ -54,6 +54,7 @@ void rgi_state_free(rg_state *state)
     rgi_state_reset(state);
     release_part(state, state->part);
     release_part(state, state->next_part);
+    release_part(state, state->spare_part);
     rgi_window_clear(&state->window, &state->rules);
     rgi_history_clear(&state->history);
     rgi_free(&model->host.allocator, state);
@@ -108,11 +109,13 @@ void rgi_state_commit(rg_state *state)
 {
     rgi_shared *old = state->part;
     state->part = state->next_part;
-    state->next_part = NULL;
-    if (state->is_reserved && rgi_shared_is_alone(old))
+    if (state->is_reserved && rgi_shared_is_alone(old)) {
         state->next_part = old;
-    else
+    } else {
+        state->next_part = state->spare_part;
+        state->spare_part = NULL;
         release_part(state, old);
+    }
     state->position += state->n_prepared;
     state->turn = rgi_model_turn_after(state->model, state->turn, state->prepared, state->n_prepared);
     rgi_history_append(&state->history, state->prepared, state->n_prepared);
@@ -136,21 +139,34 @@ uint64_t rgi_state_chunk_limit(const rg_state *state)
 
 bool rgi_state_reserve(rg_state *state)
 {
-    if (!take_first_part(state) || !take_part(state, &state->next_part) || !rgi_window_reserve(&state->window, &state->rules) || !rgi_history_take_all(&state->history))
+    if (!take_first_part(state) || !take_part(state, &state->next_part) || (!rgi_shared_is_alone(state->part) && !take_part(state, &state->spare_part)) ||
+        !rgi_window_reserve(&state->window, &state->rules) || !rgi_history_take_all(&state->history))
         return false;
     return state->is_reserved = true;
 }
 
-/* A counted buffer with what the allocator's blocks add to it. */
-static uint64_t shared_bytes(uint64_t bytes) { return bytes + sizeof(rgi_shared) + 2 * RGI_ALIGNMENT; }
+/* Sums of what options, models and limits say end at the largest number there is. */
+static uint64_t sum(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
+
+static uint64_t product(uint64_t a, uint64_t b)
+{
+    uint64_t result;
+    return rgi_mul_u64(a, b, &result) ? result : UINT64_MAX;
+}
+
+/* Counted buffers with what the allocator's blocks add to them. */
+static uint64_t shared_bytes(uint64_t n, uint64_t bytes_each) { return product(n, sum(bytes_each, sizeof(rgi_shared) + 2 * RGI_ALIGNMENT)); }
 
 uint64_t rgi_state_max_bytes(const rg_state *state)
 {
     /* Three arrays with room for twice the pages of a full window and of the longest chunk, since they grow by doubling. */
     const uint64_t max_pages = rgi_window_max_pages(&state->rules), chunk_pages = state->model->host.limits.chunk_rows / state->rules.page_length + 2;
     const uint64_t arrays = state->rules.page_bytes ? 3 * (2 * (max_pages + chunk_pages + 8) * sizeof(void *) + RGI_ALIGNMENT) : 0;
-    return sizeof *state + RGI_ALIGNMENT + 2 * shared_bytes(state->model->part_bytes) + max_pages * shared_bytes(state->rules.page_bytes) + arrays +
-           rgi_history_max_bytes(&state->history) + (state->options.checkpoint_every || state->points.n ? state->options.checkpoint_bytes : 0);
+    /* A reserved state has spares beside what it shares. */
+    const uint64_t n_pages = rgi_max_u64(max_pages, state->window.n + state->window.n_spare), n_parts = state->spare_part ? 3 : 2;
+    const uint64_t points = state->options.checkpoint_every || state->points.n ? state->options.checkpoint_bytes : 0;
+    const uint64_t own = sum(sizeof *state + RGI_ALIGNMENT + arrays, rgi_history_max_bytes(&state->history));
+    return sum(sum(own, points), sum(shared_bytes(n_parts, state->model->part_bytes), shared_bytes(n_pages, state->rules.page_bytes)));
 }
 
 void rgi_state_get_info(const rg_state *state, rg_state_info *info)
@@ -163,7 +179,8 @@ void rgi_state_get_info(const rg_state *state, rg_state_info *info)
     info->n_pages = (uint32_t)n_pages;
     info->max_pages = (uint32_t)rgi_window_max_pages(&state->rules);
     info->window_type = state->options.window_type;
-    info->held_bytes = sizeof *state + ((state->part ? 1u : 0u) + (state->next_part ? 1u : 0u)) * state->model->part_bytes + n_pages * state->rules.page_bytes +
+    const unsigned n_parts = (state->part ? 1u : 0u) + (state->next_part ? 1u : 0u) + (state->spare_part ? 1u : 0u);
+    info->held_bytes = sizeof *state + n_parts * state->model->part_bytes + n_pages * state->rules.page_bytes +
                        (state->history.n + state->history.n_spare) * sizeof(rgi_history_block) + state->points.bytes;
     info->has_other_numerics = state->has_other_numerics;
     info->reachable_from = rgi_state_reachable_from(state);

@@ -37,6 +37,7 @@ struct rg_state {
 
     /* The chunk under way. */
     rgi_shared *next_part; /* where it writes; between chunks only a reserved state has one */
+    rgi_shared *spare_part; /* a reserved state's, for the step after one that leaves its part to others */
     const rg_token *prepared;
     uint64_t n_prepared;
 };

@@ -30,9 +30,17 @@ void rgi_window_give_back(const rgi_window_rules *rules, rgi_shared *shared, rgi
 
 static void release_page(const rgi_window_rules *rules, rgi_shared *page) { rgi_window_give_back(rules, page, rules->pool); }
 
+/* Pages that nobody else holds, in use or spare. */
+static size_t count_own(const rgi_window *window)
+{
+    size_t n = window->n_spare;
+    for (size_t i = 0; i < window->n; i++) n += rgi_shared_is_alone(window->pages[i]);
+    return n;
+}
+
 static void give_page(rgi_window *window, const rgi_window_rules *rules, rgi_shared *page)
 {
-    if (window->n + window->n_spare < window->n_reserved && window->n_spare < window->spare_capacity && rgi_shared_is_alone(page))
+    if (rgi_shared_is_alone(page) && (window->n + window->n_spare < window->n_reserved || count_own(window) < window->n_reserved))
         window->spare[window->n_spare++] = page;
     else
         release_page(rules, page);
@@ -90,15 +98,13 @@ void rgi_window_settle(rgi_window *window, const rgi_window_rules *rules, uint64
         window->n--;
         give_page(window, rules, window->pages[window->n]);
     }
-    size_t n_old = 0;
-    while (n_old < window->n && window->first + n_old < keep_from) n_old++;
-    const size_t left = window->n - n_old;
-    window->n = left; /* so that give_page sees what stays */
-    for (size_t i = 0; i < n_old; i++) give_page(window, rules, window->pages[i]);
-    if (n_old > 0) {
-        memmove(window->pages, window->pages + n_old, left * sizeof *window->pages);
-        memmove(window->buffers, window->buffers + n_old, left * sizeof *window->buffers);
-        window->first += n_old;
+    while (window->n > 0 && window->first < keep_from) {
+        rgi_shared *oldest = window->pages[0];
+        window->n--;
+        window->first++;
+        memmove(window->pages, window->pages + 1, window->n * sizeof *window->pages);
+        memmove(window->buffers, window->buffers + 1, window->n * sizeof *window->buffers);
+        give_page(window, rules, oldest);
     }
 }
 
@@ -107,7 +113,7 @@ bool rgi_window_reserve(rgi_window *window, const rgi_window_rules *rules)
     const size_t wanted = rgi_window_max_pages(rules);
     if (!make_room(window, rules, wanted)) return false;
     if (!rgi_reserve(rules->allocator, (void **)&window->spare, &window->spare_capacity, wanted, sizeof *window->spare)) return false;
-    while (window->n + window->n_spare < wanted) {
+    for (size_t n = count_own(window); n < wanted; n++) {
         rgi_shared *page = rgi_shared_new(rules->pool, rules->allocator, rules->page_bytes);
         if (!page) return false;
         window->spare[window->n_spare++] = page;

@@ -16,7 +16,7 @@ typedef struct rgi_window {
     uint64_t first;
     rgi_shared **spare;  /* pages taken by rgi_window_reserve and not in use */
     size_t n_spare, spare_capacity;
-    size_t n_reserved;   /* pages that this window keeps in all; 0: none beyond those in use */
+    size_t n_reserved;   /* pages of its own that this window keeps in all, in use or spare; 0: none beyond those in use */
 } rgi_window;
 
 /* What all windows of a model have in common. */
@@ -39,7 +39,7 @@ size_t rgi_window_max_pages(const rgi_window_rules *rules);
 bool rgi_window_extend(rgi_window *window, const rgi_window_rules *rules, uint64_t position, uint64_t n);
 /* Keeps what a query at `position` can see of the positions before it, and gives the other pages back. */
 void rgi_window_settle(rgi_window *window, const rgi_window_rules *rules, uint64_t position);
-/* Takes pages until it owns rgi_window_max_pages. false: no memory, nothing changed that matters. */
+/* Takes pages until rgi_window_max_pages are its own: one that others hold too will be left to them. false: no memory, nothing changed that matters. */
 bool rgi_window_reserve(rgi_window *window, const rgi_window_rules *rules);
 void rgi_window_clear(rgi_window *window, const rgi_window_rules *rules);
 /* Makes *copy, which is empty, hold these pages too. false: no memory, *copy is empty. */

@@ -156,6 +156,104 @@ TEST(a_reserved_state_is_still_reserved_after_a_rewind)
     CHECK_EQUAL(m.n_live, 0);
 }
 
+/* Who holds what a state has when it is reserved: a checkpoint, a fork that stays, a fork that leaves half way, a mapped file. */
+enum { BY_CHECKPOINT, BY_FORK, BY_FORK_THAT_LEAVES, BY_FILE, N_HOLDERS };
+
+/* A state like this one whose pages lie in a mapped file. */
+static rg_state *mapped_again(rg_state *state)
+{
+    rg_state *mapped = NULL;
+    rg_snapshot *snapshot = NULL;
+    rg_snapshot_options *options = rg_snapshot_options_new();
+    const rg_state_options *same = &state->options;
+    char path[] = "/tmp/rg-going-on-XXXXXX";
+    const int file = mkstemp(path);
+    REQUIRE(file >= 0 && rg_snapshot_options_set_map(options, 1) == RG_OK && rg_state_save(state, path, NULL) == RG_OK);
+    REQUIRE(rg_snapshot_open(&snapshot, path, options, NULL) == RG_OK && rg_snapshot_restore(&mapped, snapshot, rg_state_model(state), same, NULL) == RG_OK);
+    REQUIRE(close(file) == 0 && unlink(path) == 0);
+    CHECK(!rgi_shared_is_alone(mapped->window.pages[0]));
+    rg_snapshot_close(snapshot);
+    rg_snapshot_options_free(options);
+    rg_state_free(state);
+    return mapped;
+}
+
+TEST(a_reserved_state_asks_for_nothing_whoever_holds_what_it_had)
+{
+    meter m = METER_INIT;
+    const rg_allocator allocator = meter_allocator(&m);
+    rg_model *model = open_setup(&(model_setup){ .page_length = 4, .allocator = &allocator, .pooled_pages = 1 });
+    const size_t of_model = m.n_live;
+    static const size_t starts[] = { 61, 64 }; /* in a page, and where one begins */
+    for (int holder = 0; holder < N_HOLDERS; holder++)
+        for (int s = 0; s < 2; s++) {
+            const size_t at = starts[s];
+            rg_state *state = state_with(model, &(state_setup){ .kept_tokens = 1024 }), *fork = NULL;
+            feed(state, line, at);
+            if (holder == BY_FILE) state = mapped_again(state);
+            if (holder == BY_CHECKPOINT) REQUIRE(rg_state_checkpoint(state, "a", NULL) == RG_OK);
+            if (holder == BY_FORK || holder == BY_FORK_THAT_LEAVES) fork = fork_of(state);
+            REQUIRE(rg_state_reserve(state) == RG_OK);
+            const uint64_t bound = rg_state_size_bytes(state);
+            for (int i = 0; i < 60; i++) {
+                step_without_memory(state, &m, 1);
+                CHECK(facts_of(state).held_bytes <= rg_state_size_bytes(state) && rg_state_size_bytes(state) <= bound);
+            }
+            if (fork) CHECK(is_after(fork, line, at));
+            if (holder == BY_FORK_THAT_LEAVES) rg_state_free(fork);
+            step_without_memory(state, &m, 2100); /* ids fall out, some of them a fork's */
+            CHECK_EQUAL(facts_of(state).n_pages, facts_of(state).max_pages);
+            CHECK(is_after(state, line, at + 2160));
+            if (holder == BY_FORK) {
+                CHECK(is_after(fork, line, at));
+                rg_state_free(fork);
+            }
+            if (holder == BY_CHECKPOINT) { /* A reset lets go of everything, and is as good. */
+                REQUIRE(rg_state_reset(state) == RG_OK);
+                step_without_memory(state, &m, 100);
+            }
+            rg_state_free(state);
+        }
+    CHECK(m.n_live <= of_model + 8); /* what the model's pools keep */
+    rg_model_close(model);
+    CHECK_EQUAL(m.n_live, 0);
+}
+
+/* Of a page or block that is its own again, a state keeps no more than it needs. */
+TEST(a_reserved_state_gives_back_what_it_gets_back)
+{
+    meter m = METER_INIT;
+    const rg_allocator allocator = meter_allocator(&m);
+    rg_model *model = open_setup(&(model_setup){ .page_length = 4, .allocator = &allocator, .pooled_pages = 1 });
+    rg_state *plain = state_with(model, &(state_setup){ .kept_tokens = 1024 }), *state = state_with(model, &(state_setup){ .kept_tokens = 1024 });
+    feed(plain, line, 1500);
+    REQUIRE(rg_state_reserve(plain) == RG_OK);
+    feed(state, line, 1500);
+    rg_state *fork = fork_of(state);
+    REQUIRE(rg_state_reserve(state) == RG_OK);
+    CHECK(rg_state_size_bytes(state) > rg_state_size_bytes(plain));
+    rg_state_free(fork);
+    step_without_memory(state, &m, 2100);
+    CHECK_EQUAL(facts_of(state).n_pages, facts_of(plain).n_pages);
+    CHECK_EQUAL(state->history.n + state->history.n_spare, plain->history.n + plain->history.n_spare);
+    REQUIRE(rg_state_reset(state) == RG_OK);
+    CHECK_EQUAL(facts_of(state).n_pages, facts_of(plain).n_pages);
+    rg_state_free(state);
+    rg_state_free(plain);
+    rg_model_close(model);
+    CHECK_EQUAL(m.n_live, 0);
+}
+
+TEST(a_bound_that_no_number_can_tell_is_the_largest_one)
+{
+    rg_model *model = open_setup(&(model_setup){ .page_length = 4 });
+    rg_state *state = state_with(model, &(state_setup){ .every = 4, .bytes = UINT64_MAX });
+    feed(state, line, 30);
+    CHECK(rg_state_size_bytes(state) == UINT64_MAX && facts_of(state).max_bytes == UINT64_MAX);
+    rg_state_free(state);
+    rg_model_close(model);
+}
+
 static size_t resident_pages(void)
 {
     unsigned long total = 0, resident = 0;
@@ -255,6 +353,9 @@ int main(void)
     RUN(no_token_left_gives_the_same_logits_again);
     RUN(kept_ids_can_be_asked_for);
     RUN(a_reserved_state_is_still_reserved_after_a_rewind);
+    RUN(a_reserved_state_asks_for_nothing_whoever_holds_what_it_had);
+    RUN(a_reserved_state_gives_back_what_it_gets_back);
+    RUN(a_bound_that_no_number_can_tell_is_the_largest_one);
     RUN(seventy_thousand_steps_of_a_reserved_state_allocate_nothing);
     RUN(a_replay_over_a_backend_that_fails_leaves_the_state_as_it_was);
     return test_end();
