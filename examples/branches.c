@@ -28,6 +28,8 @@ int main(void)
         rg_state_new(&story, model, NULL);
         write_on(story, "The captain", options);
     }
+    if (!story) /* damaged, or of another model: the file is left alone */
+        return fprintf(stderr, "%s\n", error.message), 1;
     rg_state_checkpoint(story, "a good place", &error);
     rg_state_fork(&other, story, &error);                /* microseconds; memory is shared until one of the two writes */
     write_on(other, "In the morning", options);

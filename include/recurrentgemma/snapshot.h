@@ -8,6 +8,7 @@
  *
  *     rg_state *chat = NULL;
  *     if (rg_state_load(&chat, model, "alice.rgs", &error) == RG_ERR_NOT_FOUND) rg_state_new(&chat, model, NULL);
+ *     if (!chat) return fprintf(stderr, "%s\n", error.message), 1;
  *     rg_chat_say(chat, RG_USER, line, NULL, print_piece, stdout, &error);
  *     rg_state_save(chat, "alice.rgs", &error);
  */

@@ -105,6 +105,12 @@ if [ "$has_demo" -gt 0 ]; then
     check "what it goes back to is the same in the next run" test "$(grep -E '^(In the morning|But his sister)' "$folder/out" | sort -u | wc -l)" -eq 2
     check "only the state is left behind" test "$(ls -A "$folder/story")" = story.rgs
     cp "$folder/out" "$folder/text"
+    printf 'x' | dd of="$folder/story/story.rgs" bs=1 seek=5000 conv=notrunc 2>"$folder/err"
+    cp "$folder/story/story.rgs" "$folder/before"
+    (cd "$folder/story" && "$folder/readme_branches") >"$folder/out" 2>"$folder/err"
+    check "branches does not go on from a damaged file" test $? -ne 0 -a ! -s "$folder/out"
+    check "it says which file, and what is wrong" grep -q 'story\.rgs: .*damaged' "$folder/err"
+    check "and leaves it as it was" cmp "$folder/story/story.rgs" "$folder/before"
     (cd "$folder/story" && rm story.rgs && "$built/examples/branches" && "$built/examples/branches") >"$folder/out" 2>&1
     check "branches as it is built writes the same" cmp "$folder/out" "$folder/text"
     runs "resume_chat begins" resume_chat "$folder/alice.rgs" "Good evening."
