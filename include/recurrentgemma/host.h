@@ -3,7 +3,8 @@
  *
  * Everything is given per object through options, copied in, and optional. Nothing is global: two libraries
  * in one program can use this one with different allocators and logs and never notice each other.
- * Every structure starts with struct_size, and a member that is zero means the default.
+ * Every structure starts with struct_size, and a member that is zero means the default. A setter that is given NULL goes back to the default.
+ * (In C++, `rg_io mine{}; mine.struct_size = sizeof mine;` is what compilers do not warn about.)
  *
  *     static void *count_allocate(void *user, size_t bytes, size_t alignment) { ... }
  *     rg_allocator mine = { sizeof mine, &counter, count_allocate, count_release };
@@ -60,10 +61,11 @@ typedef struct rg_io {
     rg_status (*read)(void *user, void *file, uint64_t offset, void *buffer, size_t bytes, size_t *got, int *system_error);
     /** Maps the whole file read-only for as long as it is open. NULL: mapping is not offered. */
     rg_status (*map)(void *user, void *file, const void **address, uint64_t *bytes, int *system_error);
-    /** Whether `path` names a folder: *is_directory is 0 or 1. */
+    /** Whether `path` names a folder: *is_directory is 0 or 1. NULL: a folder that is not there is noticed by its files. */
     rg_status (*is_directory)(void *user, const char *path, int *is_directory, int *system_error);
-    /* For writing. All NULL: the object can read only. A save opens a file, writes, syncs, closes and renames it, and syncs the folder; what
-     * failed is not tried again, and before the rename the file is then removed. */
+    /* For writing: the six from here on. All NULL: the object can read only, and a save is RG_ERR_UNSUPPORTED. Some NULL: RG_ERR_ARGUMENT where the
+     * rg_io is given. A save opens a file, writes, syncs, closes and renames it, and syncs the folder; what failed is not tried again, and
+     * before the rename the file is then removed. */
     /** Appends all n_bytes, or fails. */
     rg_status (*write)(void *user, void *file, const void *bytes, size_t n_bytes, int *system_error);
     /** RG_OK: all that was written survives a loss of power. */

@@ -62,11 +62,11 @@ RG_API rg_model_options *rg_model_options_new(void);
 /** Free options; NULL is accepted. The models opened with them are not touched. Since 0.1 */
 RG_API void rg_model_options_free(rg_model_options *options);
 
-/* Setters return RG_OK, RG_ERR_ARGUMENT (nothing changed) or RG_ERR_MEMORY. Structures and strings are copied. Since 0.1 */
+/* Setters return RG_OK, RG_ERR_ARGUMENT (nothing changed) or RG_ERR_MEMORY. Structures and strings are copied; NULL for one: the default again. Since 0.1 */
 
 /** Worker threads, the calling one included, 1 to 1024. Default: as many as the process may use cores. Results do not depend on it. */
 RG_API rg_status rg_model_options_set_threads(rg_model_options *options, unsigned n_threads);
-/** Use the host's threads instead of own ones; n_threads is how many run side by side. */
+/** Use the host's threads instead of own ones; n_threads is how many run side by side. NULL: own ones again, as many as by default. */
 RG_API rg_status rg_model_options_set_parallel_for(rg_model_options *options, rg_parallel_for_fn *parallel_for, void *user, unsigned n_threads);
 RG_API rg_status rg_model_options_set_allocator(rg_model_options *options, const rg_allocator *allocator);
 RG_API rg_status rg_model_options_set_io(rg_model_options *options, const rg_io *io);

@@ -42,11 +42,11 @@ RG_API rg_status rg_snapshot_options_set_note(rg_snapshot_options *options, cons
 RG_API rg_status rg_snapshot_options_set_tokens(rg_snapshot_options *options, int are_saved);
 /** Saving: 0 leaves out what checkpoints hold; names and positions stay, and going back to them replays. Default 1. */
 RG_API rg_status rg_snapshot_options_set_checkpoints(rg_snapshot_options *options, int are_saved);
-/** Saving and opening: files go through these functions. Default: those of the state's model; for rg_snapshot_open the system's. */
+/** Saving and opening: files go through these functions. NULL or not set: those of the state's model; for rg_snapshot_open the system's. */
 RG_API rg_status rg_snapshot_options_set_io(rg_snapshot_options *options, const rg_io *io);
-/** Opening: memory comes from here. Default: the system's. */
+/** Opening: memory comes from here. NULL or not set: the model's for rg_state_load_with, for others the system's. */
 RG_API rg_status rg_snapshot_options_set_allocator(rg_snapshot_options *options, const rg_allocator *allocator);
-/** Opening: a larger file is RG_ERR_LIMIT. Default 16 GiB. */
+/** Opening: a larger file is RG_ERR_LIMIT. Default 16 GiB; so is 0. */
 RG_API rg_status rg_snapshot_options_set_max_bytes(rg_snapshot_options *options, uint64_t n_bytes);
 /**
  * Opening: 1 maps the file and lets restored states use its pages where they lie, so that many processes share them. Default 0.
@@ -60,6 +60,10 @@ RG_API rg_status rg_snapshot_options_set_map(rg_snapshot_options *options, int i
  *
  * File       mode 0600; written beside the target under another name, synced, renamed over it, then the folder is synced. A symbolic
  *            link of that name is replaced, not followed.
+ * Left over  a process that dies while it saves leaves that other file behind: NAME.PID-N.tmp, the target's name (its first 200 bytes), the
+ *            number of the process, and a number from 0 that nobody has. It holds a part of the conversation. No save reads, takes or removes
+ *            what another one left; a host may delete it when the process is gone.
+ * Memory     what is copied to make the file is overwritten with zeros before it is given back, whatever rg_state_options_set_wipe says.
  * Threads    as a reader of the state: forks and other saves may run at the same time.
  * Errors     RG_ERR_NOT_DURABLE the new file is in place, but syncing the folder failed. After any other error the old file is
  *            untouched: RG_ERR_IO, RG_ERR_NOT_FOUND no such folder, RG_ERR_MEMORY, RG_ERR_BUSY, RG_ERR_ARGUMENT, RG_ERR_UNSUPPORTED
@@ -81,12 +85,18 @@ RG_API rg_status rg_state_save_with(rg_state *state, const char *path, const rg_
 RG_API rg_status rg_state_save_buffer(rg_state *state, void *buffer, size_t *n_bytes, const rg_snapshot_options *options, rg_error *error);
 
 /**
- * A new state from a file: rg_snapshot_open, rg_snapshot_restore and rg_snapshot_close in one.
+ * A new state from a file: rg_snapshot_open, rg_snapshot_restore and rg_snapshot_close in one, through the files and memory of the model.
  *
+ * Options    those that the saved state had (kept ids, automatic checkpoints, their budget, wiping) are not in the file: the new one has the
+ *            defaults, but for the window's type. rg_state_load_with gives it others.
  * Errors     those of the two; RG_ERR_NOT_FOUND there is no such file. *state is NULL on failure.
  * Since      0.1
  */
 RG_API rg_status rg_state_load(rg_state **state, rg_model *model, const char *path, rg_error *error);
+
+/** As rg_state_load, with options for the state (as rg_snapshot_restore) and for opening the file; each may be NULL. Errors also RG_ERR_LIMIT, RG_ERR_UNSUPPORTED mapping is not offered. Since 0.1 */
+RG_API rg_status rg_state_load_with(rg_state **state, rg_model *model, const char *path, const rg_state_options *options,
+                                    const rg_snapshot_options *opening, rg_error *error);
 
 /**
  * Open a snapshot and check every byte of it.
@@ -102,7 +112,7 @@ RG_API rg_status rg_snapshot_open(rg_snapshot **snapshot, const char *path, cons
 /** The same for bytes in memory, of any alignment, which must stay until rg_snapshot_close. Since 0.1 */
 RG_API rg_status rg_snapshot_open_buffer(rg_snapshot **snapshot, const void *bytes, size_t n_bytes, const rg_snapshot_options *options, rg_error *error);
 
-/** Close a snapshot; NULL is accepted. Since 0.1 */
+/** Close a snapshot; NULL is accepted. Bytes that were read from a file are overwritten with zeros first. Since 0.1 */
 RG_API void rg_snapshot_close(rg_snapshot *snapshot);
 
 /** Write an open snapshot to a file, as rg_state_save does. Since 0.1 */

@@ -64,7 +64,7 @@ typedef struct rg_error {
     rg_status status;     /**< The same number the call returned. */
     int system_error;     /**< errno of the failed file operation, or 0. */
     uint64_t offset;      /**< Byte offset in the file or text at fault, or RG_NO_OFFSET. */
-    char message[RG_ERROR_MESSAGE_BYTES]; /**< One sentence: what, where, which name. Control bytes are written as \xNN. */
+    char message[RG_ERROR_MESSAGE_BYTES]; /**< One sentence: what, where, which name. Control bytes are written as a backslash, x and two hexadecimal digits. Of a path that is too long the middle is left out. */
 } rg_error;
 
 #define RG_NO_OFFSET UINT64_MAX

@@ -31,7 +31,7 @@ typedef struct rg_store_options rg_store_options;
 RG_API rg_store_options *rg_store_options_new(void);
 /** Free options; NULL is accepted. Since 0.1 */
 RG_API void rg_store_options_free(rg_store_options *options);
-/** The library's own memory comes from here; SQLite uses the system's. Errors RG_ERR_ARGUMENT. Since 0.1 */
+/** The library's own memory comes from here (NULL or not set: the system's); SQLite uses the system's. Errors RG_ERR_ARGUMENT. Since 0.1 */
 RG_API rg_status rg_store_options_set_allocator(rg_store_options *options, const rg_allocator *allocator);
 /** How long a call waits for another process to finish before it gives RG_ERR_BUSY; default 10,000 ms. Errors RG_ERR_ARGUMENT. Since 0.1 */
 RG_API rg_status rg_store_options_set_wait(rg_store_options *options, unsigned milliseconds);

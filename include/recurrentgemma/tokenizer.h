@@ -117,7 +117,8 @@ RG_API rg_status rg_tokenizer_decode(const rg_tokenizer *tokenizer, const rg_tok
 /**
  * A dialogue to token ids, exactly as the instruction-tuned models were trained.
  *
- * Each message becomes <start_of_turn>ROLE\nTEXT<end_of_turn>\n. Roles alternate and begin with the user.
+ * Each message becomes the token that starts a turn, its role, a line feed, its text, the token that ends a turn, and a line feed. Roles alternate and
+ * begin with the user.
  * Text of messages can never become a turn token or another special token, unless RG_ALLOW_SPECIAL.
  * Flags      RG_ADD_BOS, RG_STRICT_UTF8, RG_TRIM_MESSAGES, RG_OPEN_REPLY, RG_ALLOW_SPECIAL.
  * Errors     as rg_tokenizer_encode; RG_ERR_DIALOGUE roles do not alternate, or the vocabulary has no turn tokens.

@@ -39,28 +39,28 @@ rg_status rg_model_options_set_threads(rg_model_options *options, unsigned n_thr
 
 rg_status rg_model_options_set_parallel_for(rg_model_options *options, rg_parallel_for_fn *parallel_for, void *user, unsigned n_threads)
 {
-    if (!options || !parallel_for || n_threads < 1 || n_threads > 1024) return RG_ERR_ARGUMENT;
+    if (!options || (parallel_for && (n_threads < 1 || n_threads > 1024))) return RG_ERR_ARGUMENT;
     options->parallel_for = parallel_for;
     options->parallel_user = user;
-    options->n_threads = n_threads;
+    options->n_threads = parallel_for ? n_threads : 0;
     return RG_OK;
 }
 
 rg_status rg_model_options_set_allocator(rg_model_options *options, const rg_allocator *allocator)
 {
     rgi_host check;
-    if (!options || !allocator || rgi_host_init(&check, allocator, NULL, NULL, NULL) != RG_OK) return RG_ERR_ARGUMENT;
+    if (!options || rgi_host_init(&check, allocator, NULL, NULL, NULL) != RG_OK) return RG_ERR_ARGUMENT;
     options->allocator = check.allocator;
-    options->has_allocator = true;
+    options->has_allocator = allocator != NULL;
     return RG_OK;
 }
 
 rg_status rg_model_options_set_io(rg_model_options *options, const rg_io *io)
 {
     rgi_host check;
-    if (!options || !io || rgi_host_init(&check, NULL, io, NULL, NULL) != RG_OK) return RG_ERR_ARGUMENT;
+    if (!options || rgi_host_init(&check, NULL, io, NULL, NULL) != RG_OK) return RG_ERR_ARGUMENT;
     options->io = check.io;
-    options->has_io = true;
+    options->has_io = io != NULL;
     return RG_OK;
 }
 
@@ -75,9 +75,9 @@ rg_status rg_model_options_set_log(rg_model_options *options, rg_log_fn *log, vo
 rg_status rg_model_options_set_limits(rg_model_options *options, const rg_limits *limits)
 {
     rgi_host check;
-    if (!options || !limits || rgi_host_init(&check, NULL, NULL, limits, NULL) != RG_OK) return RG_ERR_ARGUMENT;
+    if (!options || rgi_host_init(&check, NULL, NULL, limits, NULL) != RG_OK) return RG_ERR_ARGUMENT;
     options->limits = check.limits;
-    options->has_limits = true;
+    options->has_limits = limits != NULL;
     return RG_OK;
 }
 
@@ -104,7 +104,7 @@ rg_status rg_model_options_set_backend(rg_model_options *options, const char *na
 
 rg_status rg_model_options_set_backend_ops(rg_model_options *options, const rg_backend_ops *ops, uint32_t abi)
 {
-    if (!options || !ops || abi != RG_BACKEND_ABI || rgi_backend_check_ops(ops, NULL) != RG_OK) return RG_ERR_ARGUMENT;
+    if (!options || (ops && (abi != RG_BACKEND_ABI || rgi_backend_check_ops(ops, NULL) != RG_OK))) return RG_ERR_ARGUMENT;
     options->ops = ops;
     return RG_OK;
 }

@@ -31,7 +31,7 @@ rg_snapshot_options *rg_snapshot_options_new(void) { return rgi_alloc_zeroed(&rg
 void rg_snapshot_options_free(rg_snapshot_options *options)
 {
     if (!options) return;
-    rgi_free(&rgi_system_allocator, options->note);
+    rgi_free_wiped(&rgi_system_allocator, options->note);
     rgi_free(&rgi_system_allocator, options);
 }
 
@@ -55,7 +55,7 @@ rg_status rg_snapshot_options_set_note(rg_snapshot_options *options, const void 
     void *copy = n_bytes ? rgi_alloc(&rgi_system_allocator, n_bytes) : NULL;
     if (n_bytes && !copy) return RG_ERR_MEMORY;
     if (copy) memcpy(copy, note, n_bytes);
-    rgi_free(&rgi_system_allocator, options->note);
+    rgi_free_wiped(&rgi_system_allocator, options->note);
     options->note = copy;
     options->note_bytes = n_bytes;
     return RG_OK;
@@ -78,24 +78,24 @@ rg_status rg_snapshot_options_set_checkpoints(rg_snapshot_options *options, int 
 rg_status rg_snapshot_options_set_io(rg_snapshot_options *options, const rg_io *io)
 {
     rgi_host check;
-    if (!options || !io || rgi_host_init(&check, NULL, io, NULL, NULL) != RG_OK) return RG_ERR_ARGUMENT;
+    if (!options || rgi_host_init(&check, NULL, io, NULL, NULL) != RG_OK) return RG_ERR_ARGUMENT;
     options->io = check.io;
-    options->has_io = true;
+    options->has_io = io != NULL;
     return RG_OK;
 }
 
 rg_status rg_snapshot_options_set_allocator(rg_snapshot_options *options, const rg_allocator *allocator)
 {
     rgi_host check;
-    if (!options || !allocator || rgi_host_init(&check, allocator, NULL, NULL, NULL) != RG_OK) return RG_ERR_ARGUMENT;
+    if (!options || rgi_host_init(&check, allocator, NULL, NULL, NULL) != RG_OK) return RG_ERR_ARGUMENT;
     options->allocator = check.allocator;
-    options->has_allocator = true;
+    options->has_allocator = allocator != NULL;
     return RG_OK;
 }
 
 rg_status rg_snapshot_options_set_max_bytes(rg_snapshot_options *options, uint64_t n_bytes)
 {
-    if (!options || n_bytes == 0) return RG_ERR_ARGUMENT;
+    if (!options) return RG_ERR_ARGUMENT;
     options->max_bytes = n_bytes;
     return RG_OK;
 }
@@ -134,7 +134,7 @@ rg_status rgi_snapshot_plan_with(rgi_snapshot_plan *plan, const rg_state *state,
     }
     if (o->note) extras[n++] = (rgi_extra){ RGI_SECTION_NOTE, o->note, o->note_bytes };
     const rg_status status = rgi_snapshot_plan_make(plan, state, extras, n, !o->has_no_tokens, !o->has_no_checkpoints, error);
-    rgi_free(allocator, sampler);
+    rgi_free_wiped(allocator, sampler);
     return status;
 }
 
@@ -200,6 +200,8 @@ rg_status rg_snapshot_save(const rg_snapshot *snapshot, const char *path, const 
 
 /* ---- opening ---- */
 
+static uint64_t max_bytes(const rg_snapshot_options *options) { return options && options->max_bytes ? options->max_bytes : DEFAULT_MAX_BYTES; }
+
 static rg_status opening_host(rgi_host *host, const rg_snapshot_options *options, rg_error *error)
 {
     return rgi_host_init(host, options && options->has_allocator ? &options->allocator : NULL, options && options->has_io ? &options->io : NULL, NULL, error);
@@ -212,7 +214,7 @@ rg_status rg_snapshot_open(rg_snapshot **snapshot, const char *path, const rg_sn
     rgi_host host;
     const rg_status status = opening_host(&host, options, error);
     if (status != RG_OK) return status;
-    return rgi_snapshot_open_file(snapshot, &host, path, options && options->max_bytes ? options->max_bytes : DEFAULT_MAX_BYTES, options && options->is_mapped, error);
+    return rgi_snapshot_open_file(snapshot, &host, path, max_bytes(options), options && options->is_mapped, error);
 }
 
 rg_status rg_snapshot_open_buffer(rg_snapshot **snapshot, const void *bytes, size_t n_bytes, const rg_snapshot_options *options, rg_error *error)
@@ -280,16 +282,23 @@ rg_status rg_snapshot_restore(rg_state **state, const rg_snapshot *snapshot, rg_
     return status;
 }
 
-rg_status rg_state_load(rg_state **state, rg_model *model, const char *path, rg_error *error)
+rg_status rg_state_load_with(rg_state **state, rg_model *model, const char *path, const rg_state_options *options, const rg_snapshot_options *opening,
+                             rg_error *error)
 {
     if (state) *state = NULL;
     if (!state || !model || !path || !*path) return rgi_fail(error, RG_ERR_ARGUMENT, RG_NO_OFFSET, "rg_state_load: state or model is NULL, or the path is NULL or empty");
-    const rgi_host host = file_host(model, NULL);
+    rgi_host host = file_host(model, opening);
+    if (opening && opening->has_allocator) host.allocator = opening->allocator;
     rg_snapshot *snapshot = NULL;
-    rg_status status = rgi_snapshot_open_file(&snapshot, &host, path, DEFAULT_MAX_BYTES, false, error);
-    if (status == RG_OK) status = rg_snapshot_restore(state, snapshot, model, NULL, error);
+    rg_status status = rgi_snapshot_open_file(&snapshot, &host, path, max_bytes(opening), opening && opening->is_mapped, error);
+    if (status == RG_OK) status = rg_snapshot_restore(state, snapshot, model, options, error);
     rgi_snapshot_release(snapshot);
     return status;
+}
+
+rg_status rg_state_load(rg_state **state, rg_model *model, const char *path, rg_error *error)
+{
+    return rg_state_load_with(state, model, path, NULL, NULL, error);
 }
 
 static rg_status find_extra(const rg_snapshot *snapshot, const void *target, uint32_t kind, const rgi_section **section, rg_error *error)

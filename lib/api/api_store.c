@@ -21,9 +21,10 @@ void rg_store_options_free(rg_store_options *options) { rgi_free(&rgi_system_all
 
 rg_status rg_store_options_set_allocator(rg_store_options *options, const rg_allocator *allocator)
 {
-    if (!options || !allocator || allocator->struct_size < sizeof *allocator || !allocator->allocate || !allocator->release) return RG_ERR_ARGUMENT;
-    options->has_allocator = true;
-    options->allocator = *allocator;
+    rgi_host check;
+    if (!options || rgi_host_init(&check, allocator, NULL, NULL, NULL) != RG_OK) return RG_ERR_ARGUMENT;
+    options->allocator = check.allocator;
+    options->has_allocator = allocator != NULL;
     return RG_OK;
 }
 

@@ -80,6 +80,9 @@ rg_status rgi_host_init(rgi_host *host, const rg_allocator *allocator, const rg_
     if (io) {
         if (io->struct_size < sizeof *io || !io->open || !io->close_read || !io->size || !io->read)
             return rgi_fail(error, RG_ERR_ARGUMENT, RG_NO_OFFSET, "rg_io: struct_size, open, close_read, size and read must be set");
+        const int n_writing = !!io->write + !!io->sync + !!io->close_write + !!io->rename + !!io->remove + !!io->sync_directory;
+        if (n_writing != 0 && n_writing != 6)
+            return rgi_fail(error, RG_ERR_ARGUMENT, RG_NO_OFFSET, "rg_io: write, sync, close_write, rename, remove and sync_directory must be set all or none");
         host->io = *io;
     }
     return set_limits(&host->limits, limits, error);

@@ -63,7 +63,7 @@ rg_status rgi_atomic_file_open(rgi_atomic_file *file, const rgi_host *host, cons
 {
     *file = (rgi_atomic_file){ .host = host, .error = error };
     const rg_io *io = &host->io;
-    if (!io->write || !io->sync || !io->close_write || !io->rename || !io->remove || !io->sync_directory)
+    if (!io->write) /* nor any of its fellows: rgi_host_init */
         return rgi_fail(error, RG_ERR_UNSUPPORTED, RG_NO_OFFSET, "%s: cannot be saved, for the host's rg_io cannot write", path);
     file->target = rgi_copy_string(&host->allocator, path);
     file->temporary = rgi_alloc(&host->allocator, (uint64_t)strlen(path) + SUFFIX_ROOM);

@@ -40,7 +40,7 @@ typedef struct rgi_snapshot_plan {
  * plan is clear. */
 rg_status rgi_snapshot_plan_make(rgi_snapshot_plan *plan, const rg_state *state, const rgi_extra *extras, size_t n_extras, bool has_tokens,
                                  bool has_checkpoints, rg_error *error);
-void rgi_snapshot_plan_clear(rgi_snapshot_plan *plan);
+void rgi_snapshot_plan_clear(rgi_snapshot_plan *plan); /* copies are wiped */
 rg_status rgi_snapshot_plan_save(const rgi_snapshot_plan *plan, const rgi_host *host, const char *path, rg_error *error);
 void rgi_snapshot_plan_copy(const rgi_snapshot_plan *plan, void *out); /* [n_bytes] */
 
@@ -92,7 +92,7 @@ struct rg_snapshot {
  * also on failure. */
 rg_status rgi_snapshot_open_file(rg_snapshot **snapshot, const rgi_host *host, const char *path, uint64_t max_bytes, bool is_mapped, rg_error *error);
 rg_status rgi_snapshot_open_bytes(rg_snapshot **snapshot, const rgi_host *host, const void *bytes, uint64_t n_bytes, void *block, const char *name, rg_error *error);
-void rgi_snapshot_release(rg_snapshot *snapshot);
+void rgi_snapshot_release(rg_snapshot *snapshot); /* a block is wiped */
 /* The section of a kind that occurs once, or NULL. */
 const rgi_section *rgi_snapshot_find(const rg_snapshot *snapshot, uint32_t kind);
 /* "rg_lru" and so on. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Opening a snapshot: whether its bytes are those that were written. Header first, then directory, size, gaps and sections, each before
+ * Opening a snapshot: whether its bytes are those that were written. Header and size first, then directory, gaps and sections, each before
  * anything it says is used; nothing is allocated that is larger than what is there. What the bytes mean, snapshot_check.c asks. */
 #include <string.h>
 
@@ -55,6 +55,7 @@ static void read_header(const unsigned char *header, rgi_snapshot_facts *facts)
     memcpy(facts->numerics_id.bytes, header + RGI_HEADER_NUMERICS_ID, sizeof facts->numerics_id.bytes);
 }
 
+/* Looks at the header alone; n_bytes is the size of the whole. */
 static rg_status open_header(rg_snapshot *s, rg_error *error)
 {
     const size_t magic_bytes = sizeof RGI_SNAPSHOT_MAGIC - 1;
@@ -68,6 +69,9 @@ static rg_status open_header(rg_snapshot *s, rg_error *error)
     if (s->facts.oldest_reader > RGI_SNAPSHOT_VERSION)
         return rgi_fail(error, RG_ERR_VERSION, RGI_HEADER_VERSION, "%s: format version %lu, which version %lu and later can read; this library reads up to version %lu",
                         s->name, (unsigned long)s->facts.version, (unsigned long)s->facts.oldest_reader, (unsigned long)RGI_SNAPSHOT_VERSION);
+    if (s->facts.n_bytes < s->n_bytes)
+        return rgi_fail(error, RG_ERR_CHECKSUM, s->facts.n_bytes, "%s: %llu bytes, of which those after byte %llu, behind the last section, were added later", s->name,
+                        ULL(s->n_bytes), ULL(s->facts.n_bytes));
     return RG_OK;
 }
 
@@ -90,9 +94,6 @@ static rg_status open_directory(rg_snapshot *s, rg_error *error)
     if (rgi_hash64_of(s->bytes + RGI_SNAPSHOT_HEADER_BYTES, bytes) != s->facts.directory_hash)
         return rgi_fail(error, RG_ERR_CHECKSUM, RGI_SNAPSHOT_HEADER_BYTES, "%s: the directory, bytes 256 to %llu, is damaged", s->name,
                         ULL(RGI_SNAPSHOT_HEADER_BYTES + bytes - 1));
-    if (s->facts.n_bytes < s->n_bytes)
-        return rgi_fail(error, RG_ERR_CHECKSUM, s->facts.n_bytes, "%s: %llu bytes, of which those after byte %llu, behind the last section, were added later", s->name,
-                        ULL(s->n_bytes), ULL(s->facts.n_bytes));
     if (s->facts.n_bytes > s->n_bytes) {
         uint32_t index;
         const char *kind = section_at(s, s->n_bytes, &index);
@@ -159,7 +160,7 @@ rg_status rgi_snapshot_open_bytes(rg_snapshot **out, const rgi_host *host, const
     *out = NULL;
     rg_snapshot *s = new_snapshot(host, name);
     if (!s) {
-        rgi_free(&host->allocator, block);
+        rgi_free_wiped(&host->allocator, block);
         return rgi_fail_plain(error, RG_ERR_MEMORY);
     }
     s->bytes = bytes;
@@ -171,7 +172,21 @@ rg_status rgi_snapshot_open_bytes(rg_snapshot **out, const rgi_host *host, const
     return status;
 }
 
-/* Maps the file, or reads it into a block. One that does not begin like a snapshot is not read further. */
+/* Reads the header and judges by it how much of the file is worth reading: nothing of one that has no sound header or is longer than it says; of
+ * one that was cut short only the directory, which tells what is missing. */
+static rg_status fetch_header(rg_snapshot *s, unsigned char header[RGI_SNAPSHOT_HEADER_BYTES], uint64_t *n_worth, rg_error *error)
+{
+    rg_status status = rgi_read_exactly(&s->host, s->file, s->name, 0, header, (size_t)rgi_min_u64(RGI_SNAPSHOT_HEADER_BYTES, s->n_bytes), error);
+    if (status != RG_OK) return status;
+    s->bytes = header;
+    status = open_header(s, error);
+    s->bytes = NULL;
+    const uint64_t head_bytes = RGI_SNAPSHOT_HEADER_BYTES + s->facts.n_sections * (uint64_t)RGI_SNAPSHOT_ENTRY_BYTES;
+    *n_worth = s->facts.n_bytes > s->n_bytes ? rgi_min_u64(head_bytes, s->n_bytes) : s->n_bytes;
+    return status;
+}
+
+/* Maps the file, or reads it into a block, once its header was believed. */
 static rg_status fetch(rg_snapshot *s, uint64_t max_bytes, bool is_mapped, rg_error *error)
 {
     const rg_io *io = &s->host.io;
@@ -180,10 +195,10 @@ static rg_status fetch(rg_snapshot *s, uint64_t max_bytes, bool is_mapped, rg_er
     if (status != RG_OK) return rgi_fail_io(error, status, system_error, "measure", s->name);
     if (s->n_bytes > max_bytes)
         return rgi_fail(error, RG_ERR_LIMIT, RG_NO_OFFSET, "%s: %llu bytes, the limit is %llu", s->name, ULL(s->n_bytes), ULL(max_bytes));
-    unsigned char start[sizeof RGI_SNAPSHOT_MAGIC - 1] = { 0 };
-    status = rgi_read_exactly(&s->host, s->file, s->name, 0, start, (size_t)rgi_min_u64(sizeof start, s->n_bytes), error);
+    unsigned char header[RGI_SNAPSHOT_HEADER_BYTES];
+    uint64_t n_worth;
+    status = fetch_header(s, header, &n_worth, error);
     if (status != RG_OK) return status;
-    if (memcmp(start, RGI_SNAPSHOT_MAGIC, sizeof start) != 0) return rgi_fail(error, RG_ERR_FORMAT, 0, "%s: this is not a saved state", s->name);
     if (is_mapped) {
         if (!io->map) return rgi_fail(error, RG_ERR_UNSUPPORTED, RG_NO_OFFSET, "%s: the host's rg_io cannot map files", s->name);
         const void *address = NULL;
@@ -194,10 +209,11 @@ static rg_status fetch(rg_snapshot *s, uint64_t max_bytes, bool is_mapped, rg_er
         return RG_OK;
     }
     size_t size;
-    s->block = rgi_to_size(s->n_bytes, &size) ? rgi_alloc(&s->host.allocator, s->n_bytes) : NULL;
-    if (!s->block) return rgi_fail(error, RG_ERR_MEMORY, RG_NO_OFFSET, "%s: no memory for %llu bytes", s->name, ULL(s->n_bytes));
+    s->block = rgi_to_size(n_worth, &size) ? rgi_alloc(&s->host.allocator, n_worth) : NULL;
+    if (!s->block) return rgi_fail(error, RG_ERR_MEMORY, RG_NO_OFFSET, "%s: no memory for %llu bytes", s->name, ULL(n_worth));
     s->bytes = s->block;
-    return rgi_read_exactly(&s->host, s->file, s->name, 0, s->block, size, error);
+    memcpy(s->block, header, sizeof header); /* not read again: what is worth reading was judged by these bytes */
+    return rgi_read_exactly(&s->host, s->file, s->name, sizeof header, (char *)s->block + sizeof header, size - sizeof header, error);
 }
 
 rg_status rgi_snapshot_open_file(rg_snapshot **out, const rgi_host *host, const char *path, uint64_t max_bytes, bool is_mapped, rg_error *error)
@@ -228,7 +244,7 @@ void rgi_snapshot_release(rg_snapshot *s)
     if (!s || atomic_fetch_sub_explicit(&s->holders, 1, memory_order_acq_rel) != 1) return;
     const rgi_host host = s->host;
     if (s->file) host.io.close_read(host.io.user, s->file);
-    rgi_free(&host.allocator, s->block);
+    rgi_free_wiped(&host.allocator, s->block);
     rgi_free(&host.allocator, s->sections);
     rgi_free(&host.allocator, s->records);
     rgi_free(&host.allocator, s->name);

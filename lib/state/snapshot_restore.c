@@ -340,7 +340,7 @@ rg_status rgi_snapshot_restore(rg_state **out, const rg_snapshot *snapshot, rg_m
     rgi_window_give_back(&b.state->rules, b.state_part, &model->parts);
     rgi_window_give_back(&b.state->rules, b.last_part, &model->parts);
     rgi_free(&model->host.allocator, b.is_kept);
-    rgi_free(&model->host.allocator, b.staging);
+    rgi_free_wiped(&model->host.allocator, b.staging);
     if (status == RG_OK) *out = b.state;
     else rgi_state_free(b.state);
     return status;

@@ -404,7 +404,7 @@ rg_status rgi_snapshot_plan_make(rgi_snapshot_plan *plan, const rg_state *state,
 
 void rgi_snapshot_plan_clear(rgi_snapshot_plan *plan)
 {
-    for (size_t i = 0; i < plan->n_copies; i++) rgi_free(plan->allocator, plan->copies[i]);
+    for (size_t i = 0; i < plan->n_copies; i++) rgi_free_wiped(plan->allocator, plan->copies[i]);
     rgi_free(plan->allocator, plan->copies);
     rgi_free(plan->allocator, plan->pieces);
     memset(plan, 0, sizeof *plan);

@@ -40,8 +40,9 @@ C
 
 # compile COMPILER LANGUAGE STANDARD MORE: every unit.
 compile() {
+    case $1 in *clang*) documentation="-Wdocumentation -Wdocumentation-unknown-command" ;; *) documentation= ;; esac
     for unit in "$folder"/*_alone "$folder/in_reverse" "$folder/twice" "$folder/macros"; do
-        check "$(basename "$unit"), $1 -std=$3" "$1" -x "$2" -std="$3" -fsyntax-only $warnings $4 -Iinclude "$unit"
+        check "$(basename "$unit"), $1 -std=$3" "$1" -x "$2" -std="$3" -fsyntax-only $warnings $documentation $4 -Iinclude "$unit"
     done
 }
 

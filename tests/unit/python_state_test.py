@@ -170,6 +170,10 @@ def a_saved_state_goes_on_as_if_nothing_had_been():
         assert again.position == 31
     converted = model.load_state(path("a.rgs"), window_type="f32", kept_tokens=0)
     assert converted.info.window_type == "f32" and converted.info.has_other_numerics and converted.info.first_kept_token == 45
+    chosen = model.load_state(path("a.rgs"), map=True, max_bytes=len(data), checkpoint_every=50)
+    chosen.prefill(tokens[45:60], logits=False)
+    assert [(each.name, each.position) for each in chosen.checkpoints] == [("there", 45), ("", 50)] and chosen.info.window_type == "bf16"
+    assert raises(rg.Error, model.load_state, path("a.rgs"), max_bytes=len(data) - 1).name == "RG_ERR_LIMIT"
     bare = model.state_from_bytes(state.to_bytes(tokens=False, checkpoints=False))
     assert len(bare.tokens()) == 0 and [(each.name, each.is_held) for each in bare.checkpoints] == [("there", False)]
 

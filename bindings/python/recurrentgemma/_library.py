@@ -153,6 +153,7 @@ FUNCTIONS = {
     "rg_state_save_with": (c_int, [c_void_p, c_char_p, c_void_p, _error]),
     "rg_state_save_buffer": (c_int, [c_void_p, c_void_p, _size, c_void_p, _error]),
     "rg_state_load": (c_int, [_out, c_void_p, c_char_p, _error]),
+    "rg_state_load_with": (c_int, [_out, c_void_p, c_char_p, c_void_p, c_void_p, _error]),
     "rg_snapshot_open": (c_int, [_out, c_char_p, c_void_p, _error]),
     "rg_snapshot_open_buffer": (c_int, [_out, c_void_p, c_size_t, c_void_p, _error]),
     "rg_snapshot_close": (None, [c_void_p]),

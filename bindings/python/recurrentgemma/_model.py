@@ -10,7 +10,7 @@ from ._handle import Handle, Owner
 from ._hub_cache import hub_cache as default_hub_cache
 from ._library import lib
 from ._opening import Opening, limits as limits_structure
-from ._snapshot import Snapshot
+from ._snapshot import Snapshot, load_file
 from ._state import State
 from ._tokenizer import Tokenizer
 
@@ -112,14 +112,14 @@ class Model(Owner):
         """
         return State(self, window_type, wipe, **options)
 
-    def load_state(self, path, **options) -> State:
-        """The state that State.save has written to a file. Options as for state(); without any, the window stays in its type.
+    def load_state(self, path, *, map=False, max_bytes=None, **options) -> State:
+        """The state that State.save has written to a file. map and max_bytes as for Snapshot.open; other options as for state(), for those that
+        the saved state had are not in the file. Without a window type, the window stays in its own.
 
         Raises Error: RG_ERR_NOT_FOUND, RG_ERR_STATE_MODEL for one of another model, RG_ERR_CHECKSUM and RG_ERR_FORMAT for a damaged one.
         Over other kernels than those that computed it, it is loaded all the same, and info.has_other_numerics is True.
         """
-        with Snapshot.open(path) as snapshot:
-            return snapshot.restore(self, **options)
+        return self._state_of(load_file(self, path, dict(map=map, max_bytes=max_bytes), options))
 
     def state_from_bytes(self, data, **options) -> State:
         """The state of State.to_bytes; otherwise as load_state."""

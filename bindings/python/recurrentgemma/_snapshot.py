@@ -34,6 +34,24 @@ def saving_options(sampler=None, detokenizer=None, note=None, tokens=True, check
             yield options
 
 
+@contextlib.contextmanager
+def opening_options(map=False, max_bytes=None):
+    """The address of rg_snapshot_options that say how a file is opened."""
+    with new_plain("options", lib.rg_snapshot_options_new, lib.rg_snapshot_options_free) as options:
+        check(lib.rg_snapshot_options_set_map(options, bool(map)))
+        if max_bytes is not None:
+            check(lib.rg_snapshot_options_set_max_bytes(options, unsigned(max_bytes)))
+        yield options
+
+
+def load_file(model, path, opening, options):
+    """The address of a new rg_state; without options of its own, the window stays in its type."""
+    error, address = s.ErrorStruct(), ctypes.c_void_p()
+    with opening_options(**opening) as how, state_options(**options) as chosen, model._handle as target:
+        check(lib.rg_state_load_with(address, target, path_bytes(path), chosen, how, error), error)
+    return address.value
+
+
 def save_file(state, path, settings):
     error = s.ErrorStruct()
     with saving_options(**settings) as options, state._handle as address:
@@ -69,10 +87,7 @@ class Snapshot(Owner):
     def open(cls, path, *, map=False, max_bytes=None) -> "Snapshot":
         """Open a file. map: states use its pages where they lie, shared by all processes; nobody may then change the file in place.
         max_bytes: a larger file is refused; default 16 GiB."""
-        with new_plain("options", lib.rg_snapshot_options_new, lib.rg_snapshot_options_free) as options:
-            check(lib.rg_snapshot_options_set_map(options, bool(map)))
-            if max_bytes is not None:
-                check(lib.rg_snapshot_options_set_max_bytes(options, unsigned(max_bytes)))
+        with opening_options(map, max_bytes) as options:
             return cls._open(lib.rg_snapshot_open, path_bytes(path), options)
 
     @classmethod
