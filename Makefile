@@ -35,6 +35,8 @@ QUIET    = $(if $(V),,@printf '  %s\n' '$@';)
 BLIS_VERSION := $(shell dpkg-query -W -f='$${Version}' libblis-dev 2>/dev/null)
 DEFINES := -DRGI_WITH_BLIS=$(WITH_BLIS) -DRGI_WITH_SQLITE=$(WITH_SQLITE) -DRGI_WITH_DEMO=$(WITH_DEMO) -DRGI_BLIS_VERSION='"$(BLIS_VERSION)"'
 LIBS    := $(if $(filter 1,$(WITH_BLIS)),-lblis) $(if $(filter 1,$(WITH_SQLITE)),-lsqlite3) -lxxhash -lm
+# A BLIS with OpenMP brings the runtime of that along as a shared library, and not as an archive.
+OPENMP   = $(if $(filter 1,$(WITH_BLIS)),$(shell nm -u "$$($(CC) -print-file-name=libblis.a)" 2>/dev/null | grep -q GOMP_ && echo -lgomp))
 EDIT    := $(if $(filter 1,$(WITH_EDIT)),-ledit)
 
 LIB_C   := $(sort $(wildcard lib/*/*.c lib/*/*/*.c))
@@ -137,7 +139,7 @@ $(BUILD)/recurrentgemma.pc: pkgconfig/recurrentgemma.pc.in
 	@mkdir -p $(@D)
 	sed -e 's|@prefix@|$(prefix)|' -e 's|@libdir@|$(patsubst $(prefix)/%,$${prefix}/%,$(libdir))|' \
 	    -e 's|@includedir@|$(patsubst $(prefix)/%,$${prefix}/%,$(includedir))|' -e 's|@version@|$(VERSION)|' \
-	    -e 's|@libs_private@|$(LIBS) -pthread|' $< > $@
+	    -e 's|@libs_private@|$(LIBS) $(OPENMP) -pthread|' $< > $@
 
 HEADERS := $(wildcard include/recurrentgemma/*.h)
 PAGES   := README.md CHANGELOG.md LICENSE

@@ -52,6 +52,12 @@ shared_flags=$(pkg-config --cflags --libs recurrentgemma)
 static_flags=$(pkg-config --cflags --libs --static recurrentgemma | sed 's/-lrecurrentgemma/-l:librecurrentgemma.a/')
 case "$shared_flags" in *-lblis* | *-lxxhash*) failed "programs with the shared library are not linked to its own libraries" ;; *) passed ;; esac
 
+whole_flags=$(pkg-config --cflags --libs --static recurrentgemma)
+missing=
+for library in $(pkg-config --libs-only-l --static recurrentgemma | sed 's/-lrecurrentgemma//; s/-l//g'); do
+    case $("$CC" -print-file-name="lib$library.a") in /*) ;; *) missing="$missing lib$library.a" ;; esac
+done
+
 model=$PWD/tests/data/golden/griffin-rra
 cp tests/abi/installed.c "$folder/installed.c"
 cat examples/greedy.c >"$folder/greedy.c"
@@ -60,6 +66,14 @@ for program in installed greedy; do
     check "$program.c compiles and links with the shared library" "$CC" -std=c11 "$program.c" $shared_flags -o "$program-shared"
     check "$program.c compiles and links with the static library" "$CC" -std=c11 "$program.c" $static_flags -o "$program-static"
 done
+if [ -z "$missing" ]; then
+    check "installed.c links with nothing but archives" "$CC" -std=c11 -static installed.c $whole_flags -o installed-whole
+    check "and runs" ./installed-whole "$model"
+    readelf -dW installed-whole | grep NEEDED >dynamic
+    check_empty "and needs no shared library" dynamic
+else
+    echo "not linked with nothing but archives, since there is no$missing"
+fi
 readelf -dW installed-shared >dynamic
 check "a program needs the library by its soname" grep -F "[librecurrentgemma.so.$abi]" dynamic
 readelf -dW installed-static | grep recurrentgemma >dynamic
