@@ -355,6 +355,18 @@ TEST(what_is_set_to_null_is_as_if_it_had_never_been_set)
     rg_snapshot_close(snapshot);
     CHECK_EQUAL(memory.n_calls, 0);
     CHECK_EQUAL(n_runs, 0);
+
+    /* The default of a save is what the model was opened with, here something that cannot write. */
+    rg_model *reader = NULL;
+    const rg_io system = rgi_system_io;
+    REQUIRE(rg_model_options_set_io(options, &io) == RG_OK && rg_model_open(&reader, "demo", options, NULL) == RG_OK);
+    rg_state *unsaved = state_at(reader, 5, NULL);
+    REQUIRE(rg_snapshot_options_set_io(snapshot_options, &system) == RG_OK && rg_state_save_with(unsaved, path, snapshot_options, NULL) == RG_OK);
+    CHECK_EQUAL(rg_snapshot_options_set_io(snapshot_options, NULL), RG_OK);
+    CHECK_EQUAL(rg_state_save_with(unsaved, path, snapshot_options, NULL), RG_ERR_UNSUPPORTED);
+    rg_state_free(unsaved);
+    rg_model_close(reader);
+
     rg_store_options *store_options = rg_store_options_new();
     CHECK_EQUAL(rg_store_options_set_allocator(store_options, &allocator), RG_OK);
     CHECK_EQUAL(rg_store_options_set_allocator(store_options, NULL), RG_OK);
