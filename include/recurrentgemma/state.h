@@ -151,10 +151,11 @@ RG_API rg_status rg_state_fork(rg_state **fork, rg_state *state, rg_error *error
 /**
  * Keep this point under a name, to come back to with rg_state_rewind_to. A name that exists already is moved here.
  *
- * name       1 to 255 bytes, ended by NUL; copied. At most 65,536 names.
+ * name       1 to 255 bytes of UTF-8, ended by NUL; copied.
  * Memory     as a fork: pages that are shared are copied when the state goes on. Counts into rg_state_options_set_checkpoint_bytes.
- * Errors     RG_ERR_ARGUMENT, RG_ERR_BUSY, RG_ERR_MEMORY; RG_ERR_LIMIT too many names, or it alone is over the budget of bytes.
- *            Nothing has changed then.
+ * Time       microseconds; it grows with how many checkpoints there are, to 0.1 ms where there are 20,000.
+ * Errors     RG_ERR_ARGUMENT, RG_ERR_BUSY, RG_ERR_MEMORY; RG_ERR_LIMIT it alone is over the budget of bytes, or there are 65,536
+ *            others with names. Nothing has changed then.
  * Since      0.1
  */
 RG_API rg_status rg_state_checkpoint(rg_state *state, const char *name, rg_error *error);

@@ -4,6 +4,7 @@
 
 #include "api/info.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "forward/forward.h"
 
 #define MAX_NAME_BYTES 255
@@ -20,11 +21,18 @@ rg_status rg_state_fork(rg_state **fork, rg_state *state, rg_error *error)
     return status == RG_OK ? status : rgi_fail_plain(error, status);
 }
 
+static bool is_name(const char *name)
+{
+    const size_t n = name ? strlen(name) : 0;
+    for (size_t i = 0, length; i < n && n <= MAX_NAME_BYTES; i += length)
+        if ((length = rgi_utf8_length((const unsigned char *)name + i, n - i)) == 0) return false;
+    return n > 0 && n <= MAX_NAME_BYTES;
+}
+
 rg_status rg_state_checkpoint(rg_state *state, const char *name, rg_error *error)
 {
-    const size_t n_bytes = name ? strlen(name) : 0;
-    if (!state || n_bytes == 0 || n_bytes > MAX_NAME_BYTES)
-        return rgi_fail(error, RG_ERR_ARGUMENT, RG_NO_OFFSET, "rg_state_checkpoint: the state is NULL, or the name has not 1 to %d bytes", MAX_NAME_BYTES);
+    if (!state || !is_name(name))
+        return rgi_fail(error, RG_ERR_ARGUMENT, RG_NO_OFFSET, "rg_state_checkpoint: the state is NULL, or the name is not 1 to %d bytes of UTF-8", MAX_NAME_BYTES);
     if (!rgi_state_begin_use(state)) return fail_busy(error);
     const rg_status status = rgi_state_checkpoint(state, name, error);
     rgi_state_end_use(state);

@@ -47,10 +47,12 @@ rg_status rgi_state_checkpoint(rg_state *state, const char *name, rg_error *erro
     if (!held) return rgi_fail_plain(error, RG_ERR_MEMORY);
     const rg_status status = rgi_points_add(&state->points, &state->point_rules, name, state->position, held, state->options.checkpoint_bytes);
     if (status == RG_OK) return status;
+    const uint64_t n_bytes = rgi_held_bytes(held, &state->point_rules), max_bytes = state->options.checkpoint_bytes;
     rgi_held_release(held, &state->point_rules);
     if (status != RG_ERR_LIMIT) return rgi_fail_plain(error, status);
-    return rgi_fail(error, status, RG_NO_OFFSET, "the checkpoint alone is over the budget of %llu bytes, or there are too many names",
-                    (unsigned long long)state->options.checkpoint_bytes);
+    if (n_bytes <= max_bytes) return rgi_fail(error, status, RG_NO_OFFSET, "the state has %u checkpoints already", RGI_MAX_POINTS);
+    return rgi_fail(error, status, RG_NO_OFFSET, "the checkpoint alone takes %llu bytes, and all of a state may take %llu together",
+                    (unsigned long long)n_bytes, (unsigned long long)max_bytes);
 }
 
 #define SWAP(type, member)           \

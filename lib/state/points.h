@@ -6,6 +6,8 @@
 
 #include "state/window.h"
 
+#define RGI_MAX_POINTS 65536u
+
 /* A state's value at one position. */
 typedef struct rgi_held {
     atomic_uint holders;
@@ -28,6 +30,8 @@ typedef struct rgi_point_rules {
 rgi_held *rgi_held_new(const rgi_point_rules *rules, uint64_t position, uint32_t turn, rgi_shared *part, rgi_shared *const *pages,
                                    size_t n_pages, uint64_t first_page);
 void rgi_held_release(rgi_held *checkpoint, const rgi_point_rules *rules);
+/* Of its part and pages, whoever else holds them; 0 for NULL. */
+uint64_t rgi_held_bytes(const rgi_held *held, const rgi_point_rules *rules);
 
 typedef struct rgi_point {
     char *name;           /* NULL: it was made by itself */

@@ -375,6 +375,41 @@ TEST(wiped_states_leave_zeros_and_nothing_that_is_still_held_is_wiped)
     }
 }
 
+static const char names_begin[] = "what we spoke of ";
+
+static void look_for_names(void *user, const unsigned char *memory, size_t bytes)
+{
+    for (size_t i = 0; i + sizeof names_begin <= bytes; i++) *(size_t *)user += memcmp(memory + i, names_begin, sizeof names_begin - 1) == 0;
+}
+
+TEST(names_of_checkpoints_are_wiped_as_well)
+{
+    for (int is_wiped = 0; is_wiped < 2; is_wiped++) {
+        meter m = METER_INIT;
+        const rg_allocator allocator = meter_allocator(&m);
+        rg_model *model = open_setup(&(model_setup){ .page_length = 4, .allocator = &allocator });
+        rg_state *state = state_with(model, &(state_setup){ .is_wiped = is_wiped });
+        size_t n_left = 0;
+        char name[sizeof names_begin + 1];
+        m.on_release = look_for_names;
+        m.user = &n_left;
+        for (int i = 0; i < 7; i++) {
+            snprintf(name, sizeof name, "%s%d", names_begin, i % 6); /* the last one moves the first one */
+            feed(state, lines[0] + 4 * i, 4);
+            REQUIRE(rg_state_checkpoint(state, name, NULL) == RG_OK);
+        }
+        rg_state *fork = fork_of(state);
+        REQUIRE(rg_state_forget_checkpoint(state, name) == RG_OK && rg_state_rewind(state, 17, NULL) == RG_OK && rg_state_reset(fork) == RG_OK);
+        meter_fail(&m, 3, 0); /* the list, once the name has been copied */
+        CHECK_EQUAL(rg_state_checkpoint(fork, name, NULL), RG_ERR_MEMORY);
+        rg_state_free(state);
+        rg_state_free(fork);
+        rg_model_close(model);
+        CHECK((n_left == 0) == is_wiped);
+        CHECK_EQUAL(m.n_live, 0);
+    }
+}
+
 /* A thread that frees what it is given, at once. */
 typedef struct undertaker {
     _Atomic(rg_state *) state;
@@ -479,6 +514,7 @@ int main(void)
     RUN(several_threads_may_fork_one_parent_at_once);
     RUN(whoever_comes_while_a_state_is_changed_is_told_so);
     RUN(wiped_states_leave_zeros_and_nothing_that_is_still_held_is_wiped);
+    RUN(names_of_checkpoints_are_wiped_as_well);
     RUN(of_states_that_die_at_the_same_moment_the_last_one_wipes);
     RUN(no_memory_for_a_fork_leaves_the_parent_as_it_was);
     RUN(bad_arguments_are_named);

@@ -95,7 +95,15 @@ TEST(names_are_kept_moved_forgotten_and_dropped_behind_a_rewind)
     CHECK_EQUAL(rg_state_checkpoint(state, "", &error), RG_ERR_ARGUMENT);
     CHECK_EQUAL(rg_state_checkpoint(state, NULL, &error), RG_ERR_ARGUMENT);
     CHECK_EQUAL(rg_state_checkpoint(NULL, "a", &error), RG_ERR_ARGUMENT);
+    static const char *const half[] = { "\xff", "caf\xe9", "a\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf0\x9f\x98 and on" };
+    for (size_t i = 0; i < sizeof half / sizeof *half; i++) {
+        CHECK_EQUAL(rg_state_checkpoint(state, half[i], &error), RG_ERR_ARGUMENT);
+        CHECK(strstr(error.message, "UTF-8") != NULL);
+    }
     CHECK_EQUAL(facts_of(state).n_checkpoints, 0);
+    CHECK_EQUAL(rg_state_checkpoint(state, "sp\xc3\xa4ter \xf0\x9f\x98\x80", &error), RG_OK);
+    CHECK(has_point(state, 0, "sp\xc3\xa4ter \xf0\x9f\x98\x80", 10, 1));
+    CHECK_EQUAL(rg_state_forget_checkpoint(state, "sp\xc3\xa4ter \xf0\x9f\x98\x80"), RG_OK);
     name[255] = 0;
     CHECK_EQUAL(rg_state_checkpoint(state, name, &error), RG_OK);
     CHECK(has_point(state, 0, name, 10, 1));
@@ -197,7 +205,10 @@ TEST(memory_of_checkpoints_stays_in_its_budget_and_lost_ones_are_replayed)
     CHECK_EQUAL(rg_state_checkpoint(state, "small", &error), RG_OK);
     feed(state, line + 4, 6);
     CHECK_EQUAL(rg_state_checkpoint(state, "large", &error), RG_ERR_LIMIT);
-    CHECK(error.status == RG_ERR_LIMIT && error.message[0]);
+    char numbers[80]; /* 10 positions of 4 a page */
+    snprintf(numbers, sizeof numbers, "alone takes %llu bytes, and all of a state may take %llu ", (unsigned long long)(size.recurrent_bytes + 3 * size.page_bytes),
+             (unsigned long long)(size.recurrent_bytes + size.page_bytes));
+    CHECK(error.status == RG_ERR_LIMIT && strstr(error.message, numbers));
     CHECK_EQUAL(rg_state_checkpoint(state, "small", &error), RG_ERR_LIMIT); /* and stays where it was */
     CHECK(facts_of(state).n_checkpoints == 1 && has_point(state, 0, "small", 4, 1));
     CHECK_EQUAL(rg_state_rewind_to(state, "small", &error), RG_OK);
@@ -243,6 +254,28 @@ TEST(what_cannot_be_reached_is_refused_with_the_nearest_that_can)
     }
     printf("TABLE %zu positions refused, %zu answered, as the state had told\n", n_refused, n_answered);
     CHECK(n_refused > 500 && n_answered > 60);
+    rg_model_close(model);
+}
+
+TEST(with_as_many_names_as_there_may_be_another_one_is_refused)
+{
+    rg_model *model = open_setup(&(model_setup){ .page_length = 4 });
+    rg_state *state = state_at(model, &(state_setup){ 0 }, 10);
+    const rg_allocator *allocator = &model->host.allocator;
+    rg_error error = RG_ERROR_INIT;
+    char name[16];
+    /* Put there by hand: to make them would take seconds. */
+    REQUIRE(rgi_reserve(allocator, (void **)&state->points.items, &state->points.capacity, 65536, sizeof *state->points.items));
+    for (unsigned i = 0; i < 65536; i++) {
+        snprintf(name, sizeof name, "%u", i);
+        state->points.items[i] = (rgi_point){ .name = rgi_copy_string(allocator, name), .position = 4, .age = i };
+    }
+    state->points.n = state->points.next_age = 65536;
+    CHECK_EQUAL(rg_state_checkpoint(state, "one more", &error), RG_ERR_LIMIT);
+    CHECK(strstr(error.message, "65536 checkpoints already"));
+    CHECK(rg_state_forget_checkpoint(state, "17") == RG_OK && rg_state_checkpoint(state, "one more", &error) == RG_OK);
+    CHECK(facts_of(state).n_checkpoints == 65536 && has_point(state, 65535, "one more", 10, 1));
+    rg_state_free(state);
     rg_model_close(model);
 }
 
@@ -417,6 +450,7 @@ int main(void)
     RUN(a_fork_has_its_own_checkpoints);
     RUN(memory_of_checkpoints_stays_in_its_budget_and_lost_ones_are_replayed);
     RUN(what_cannot_be_reached_is_refused_with_the_nearest_that_can);
+    RUN(with_as_many_names_as_there_may_be_another_one_is_refused);
     RUN(progress_tells_replayed_tokens_and_stopping_changes_nothing);
     RUN(a_long_replay_has_one_progress);
     RUN(a_budget_refuses_at_once_what_would_take_more);

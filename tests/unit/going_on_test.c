@@ -298,6 +298,42 @@ TEST(seventy_thousand_steps_of_a_reserved_state_allocate_nothing)
     tiny_free(&tiny);
 }
 
+/* What checkpoints hold is counted as they come and go, and begins anew with what a restored state has: none of them, no bytes. */
+TEST(of_a_restored_state_whose_checkpoints_are_forgotten_none_holds_anything)
+{
+    static const uint32_t lengths[] = { 1, 4, 64 };
+    static unsigned char bytes[1 << 20];
+    rg_model *from = open_setup(&(model_setup){ .page_length = 4 });
+    rg_state *state = plain_state(from), *restored = NULL;
+    char name[8];
+    for (int i = 0; i < 30; i++) {
+        snprintf(name, sizeof name, "n%d", i);
+        if (i % 4) feed(state, line + rg_state_position(state), (size_t)i % 4);
+        REQUIRE(rg_state_checkpoint(state, name, NULL) == RG_OK);
+    }
+    size_t n = sizeof bytes;
+    rg_snapshot *snapshot = NULL;
+    REQUIRE(rg_state_save_buffer(state, bytes, &n, NULL, NULL) == RG_OK && rg_snapshot_open_buffer(&snapshot, bytes, n, NULL, NULL) == RG_OK);
+    for (int i = 0; i < 18; i++) {
+        rg_model *to = open_setup(&(model_setup){ .page_length = lengths[i % 3] });
+        const state_setup setup = { .window_type = i / 3 % 2 ? RG_TYPE_BF16 : RG_TYPE_F32, .bytes = i < 6 ? 0 : i < 12 ? 20000 : 100000 };
+        rg_state_options *options = options_of(&setup);
+        REQUIRE(rg_snapshot_restore(&restored, snapshot, to, options, NULL) == RG_OK);
+        CHECK(i < 6 ? facts_of(restored).checkpoint_bytes > 0 : facts_of(restored).checkpoint_bytes <= setup.bytes);
+        for (int k = 0; k < 30; k++) {
+            snprintf(name, sizeof name, "n%d", k * 7 % 30);
+            REQUIRE(rg_state_forget_checkpoint(restored, name) == RG_OK);
+        }
+        CHECK(facts_of(restored).n_checkpoints == 0 && facts_of(restored).checkpoint_bytes == 0);
+        rg_state_free(restored);
+        rg_state_options_free(options);
+        rg_model_close(to);
+    }
+    rg_snapshot_close(snapshot);
+    rg_state_free(state);
+    rg_model_close(from);
+}
+
 /* The portable kernels, with products that can be made to fail. */
 static int n_products_left;
 
@@ -355,6 +391,7 @@ int main(void)
     RUN(a_reserved_state_is_still_reserved_after_a_rewind);
     RUN(a_reserved_state_asks_for_nothing_whoever_holds_what_it_had);
     RUN(a_reserved_state_gives_back_what_it_gets_back);
+    RUN(of_a_restored_state_whose_checkpoints_are_forgotten_none_holds_anything);
     RUN(a_bound_that_no_number_can_tell_is_the_largest_one);
     RUN(seventy_thousand_steps_of_a_reserved_state_allocate_nothing);
     RUN(a_replay_over_a_backend_that_fails_leaves_the_state_as_it_was);
