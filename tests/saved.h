@@ -43,6 +43,13 @@ static inline rg_state_info state_info(const rg_state *state)
     return info;
 }
 
+static inline rg_checkpoint_info checkpoint_of(const rg_state *state, size_t index)
+{
+    rg_checkpoint_info info = { .struct_size = sizeof info };
+    REQUIRE(rg_state_get_checkpoint(state, index, &info) == RG_OK);
+    return info;
+}
+
 /* Token i of a text that never ends. */
 static inline rg_token token_at(const rg_model *model, uint64_t i)
 {
@@ -171,8 +178,7 @@ static inline int have_same_checkpoints(const rg_state *a, const rg_state *b)
     const size_t n = state_info(a).n_checkpoints;
     if (n != state_info(b).n_checkpoints) return 0;
     for (size_t i = 0; i < n; i++) {
-        rg_checkpoint_info x = { .struct_size = sizeof x }, y = x;
-        REQUIRE(rg_state_get_checkpoint(a, i, &x) == RG_OK && rg_state_get_checkpoint(b, i, &y) == RG_OK);
+        const rg_checkpoint_info x = checkpoint_of(a, i), y = checkpoint_of(b, i);
         if (strcmp(x.name, y.name) != 0 || x.position != y.position || x.is_held != y.is_held) return 0;
     }
     return 1;
@@ -183,6 +189,17 @@ static inline int are_same(rg_state *a, rg_state *b)
 {
     return rg_state_position(a) == rg_state_position(b) && have_same_tensors(a, b) && have_same_logits(a, b) && have_same_tokens(a, b) &&
            have_same_checkpoints(a, b);
+}
+
+/* Goes back to every checkpoint, from the last to the first, in both states. */
+static inline void check_ways_back(rg_state *a, rg_state *b)
+{
+    for (size_t i = state_info(a).n_checkpoints; i-- > 0;) {
+        const uint64_t position = checkpoint_of(a, i).position;
+        CHECK_EQUAL(rg_state_rewind(a, position, NULL), RG_OK);
+        CHECK_EQUAL(rg_state_rewind(b, position, NULL), RG_OK);
+        CHECK(are_same(a, b));
+    }
 }
 
 /* The same logits after each of n more tokens. */

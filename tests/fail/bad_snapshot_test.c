@@ -300,11 +300,10 @@ static void go_back(rg_state *state)
 {
     const size_t n = state_info(state).n_checkpoints;
     for (size_t i = 0; i < n && i < 4; i++) {
-        rg_checkpoint_info point = { .struct_size = sizeof point };
-        REQUIRE(rg_state_get_checkpoint(state, n - 1 - i, &point) == RG_OK);
+        const uint64_t position = checkpoint_of(state, n - 1 - i).position;
         rg_state *fork = NULL;
         REQUIRE(rg_state_fork(&fork, state, NULL) == RG_OK);
-        if (rg_state_rewind(fork, point.position, NULL) == RG_OK) CHECK_EQUAL(rg_state_position(fork), point.position);
+        if (rg_state_rewind(fork, position, NULL) == RG_OK) CHECK_EQUAL(rg_state_position(fork), position);
         rg_state_free(fork);
     }
 }

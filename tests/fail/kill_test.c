@@ -10,9 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/host.h"
-#include "io/atomic_file.h"
 #include "io/checksum.h"
+#include "save_pieces.h"
 #include "test.h"
 
 #define N_KILLS 1000
@@ -56,16 +55,10 @@ static uint64_t version_of_target(void)
 static rg_status save(uint64_t version)
 {
     rgi_host host;
-    rgi_atomic_file file;
     fill(version);
-    rg_status status = rgi_host_init(&host, NULL, NULL, NULL, NULL);
-    if (status == RG_OK) status = rgi_atomic_file_open(&file, &host, target, NULL);
-    if (status != RG_OK) return status;
-    const size_t n = bytes_of(version), half = n / 2;
-    if ((status = rgi_atomic_file_write(&file, content, half)) == RG_OK) status = rgi_atomic_file_write(&file, content + half, n - half);
-    if (status == RG_OK) return rgi_atomic_file_commit(&file);
-    rgi_atomic_file_abandon(&file);
-    return status;
+    const size_t n = bytes_of(version);
+    const rg_status status = rgi_host_init(&host, NULL, NULL, NULL, NULL);
+    return status == RG_OK ? save_in_pieces(&host, target, content, n, n / 2, n, NULL) : status;
 }
 
 /* Never returns: saves one version after the other until it is killed, or one cannot be saved. */

@@ -11,8 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/host.h"
-#include "io/atomic_file.h"
+#include "save_pieces.h"
 #include "test.h"
 
 #define TARGET "folder/target"
@@ -153,16 +152,8 @@ static rg_status save(recorder *r, int version)
     host.io.rename = disk_rename;
     host.io.remove = disk_remove;
     host.io.sync_directory = disk_sync_directory;
-    const unsigned char *bytes = versions[version];
-    const size_t n = version_bytes[version];
-    rgi_atomic_file file;
     record(r, OP_BEGUN, version);
-    REQUIRE(rgi_atomic_file_open(&file, &host, TARGET, NULL) == RG_OK);
-    rg_status status = rgi_atomic_file_write(&file, bytes, 100);
-    if (status == RG_OK) status = rgi_atomic_file_write(&file, bytes + 100, 5000);
-    if (status == RG_OK) status = rgi_atomic_file_write(&file, bytes + 5100, n - 5100);
-    if (status == RG_OK) status = rgi_atomic_file_commit(&file);
-    else rgi_atomic_file_abandon(&file);
+    const rg_status status = save_in_pieces(&host, TARGET, versions[version], version_bytes[version], 100, 5000, NULL);
     if (status != RG_ERR_NOT_DURABLE) record(r, status == RG_OK ? OP_SAVED : OP_FAILED, version);
     return status;
 }

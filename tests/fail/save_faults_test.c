@@ -14,8 +14,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "base/host.h"
-#include "io/atomic_file.h"
+#include "save_pieces.h"
 #include "test.h"
 
 #define BYTES 300000
@@ -109,20 +108,13 @@ static rgi_host system_host(void)
 }
 
 /* In pieces of at most n_each bytes. */
-static rg_status save_in_pieces(const unsigned char *bytes, size_t n, size_t n_each, rg_error *error)
+static rg_status save_by(const unsigned char *bytes, size_t n, size_t n_each, rg_error *error)
 {
     const rgi_host host = system_host();
-    rgi_atomic_file file;
-    rg_status status = rgi_atomic_file_open(&file, &host, target, error);
-    if (status != RG_OK) return status;
-    for (size_t done = 0; status == RG_OK && done < n; done += n_each)
-        status = rgi_atomic_file_write(&file, bytes + done, n - done < n_each ? n - done : n_each);
-    if (status == RG_OK) return rgi_atomic_file_commit(&file);
-    rgi_atomic_file_abandon(&file);
-    return status;
+    return save_in_pieces(&host, target, bytes, n, n_each, n_each, error);
 }
 
-static rg_status save(const unsigned char *bytes, size_t n, rg_error *error) { return save_in_pieces(bytes, n, n / 2, error); }
+static rg_status save(const unsigned char *bytes, size_t n, rg_error *error) { return save_by(bytes, n, n / 2, error); }
 
 /* 0 or 1: which of the contents the target is; -1: neither. */
 static int content_of_target(void)
@@ -269,7 +261,7 @@ TEST(a_storm_of_signals_changes_nothing)
     REQUIRE(sigaction(SIGALRM, &action, NULL) == 0);
     const struct itimerval storm = { { 0, 100 }, { 0, 100 } }, calm = { { 0, 0 }, { 0, 0 } };
     setitimer(ITIMER_REAL, &storm, NULL);
-    const rg_status status = save_in_pieces(bytes, n, 10000, NULL);
+    const rg_status status = save_by(bytes, n, 10000, NULL);
     setitimer(ITIMER_REAL, &calm, NULL);
     CHECK_EQUAL(status, RG_OK);
     CHECK(n_signals > 0);

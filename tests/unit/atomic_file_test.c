@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "fake_host.h"
-#include "io/atomic_file.h"
+#include "save_pieces.h"
 #include "test.h"
 
 #define OLD_BYTES 5000
@@ -113,14 +113,7 @@ static rgi_host host_of(faulty *f)
 /* The new bytes in three pieces. */
 static rg_status save(const rgi_host *host, const char *path, rg_error *error)
 {
-    rgi_atomic_file file;
-    rg_status status = rgi_atomic_file_open(&file, host, path, error);
-    if (status != RG_OK) return status;
-    if ((status = rgi_atomic_file_write(&file, new_bytes, 1)) == RG_OK && (status = rgi_atomic_file_write(&file, new_bytes + 1, 65535)) == RG_OK)
-        status = rgi_atomic_file_write(&file, new_bytes + 65536, NEW_BYTES - 65536);
-    if (status == RG_OK) return rgi_atomic_file_commit(&file);
-    rgi_atomic_file_abandon(&file);
-    return status;
+    return save_in_pieces(host, path, new_bytes, NEW_BYTES, 1, 65535, error);
 }
 
 static rg_status save_plainly(const char *path, rg_error *error)

@@ -33,12 +33,7 @@ static rg_state *with_points(rg_model *model, uint64_t end)
 static void check_same_values(rg_state *a, rg_state *b)
 {
     CHECK(have_same_tensors(a, b) && have_same_tokens(a, b) && have_same_checkpoints(a, b));
-    for (size_t i = state_info(a).n_checkpoints; i-- > 0;) {
-        rg_checkpoint_info point = { .struct_size = sizeof point };
-        REQUIRE(rg_state_get_checkpoint(a, i, &point) == RG_OK);
-        CHECK(rg_state_rewind(a, point.position, NULL) == RG_OK && rg_state_rewind(b, point.position, NULL) == RG_OK);
-        CHECK(have_same_tensors(a, b) && have_same_logits(a, b));
-    }
+    check_ways_back(a, b);
 }
 
 /* The largest difference of logits over n more tokens. */

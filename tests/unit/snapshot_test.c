@@ -82,18 +82,6 @@ static rg_state *with_checkpoints(rg_model *model, uint64_t budget)
     return state;
 }
 
-/* Goes back to every checkpoint, from the last to the first, in both states. */
-static void check_ways_back(rg_state *a, rg_state *b)
-{
-    for (size_t i = state_info(a).n_checkpoints; i-- > 0;) {
-        rg_checkpoint_info point = { .struct_size = sizeof point };
-        REQUIRE(rg_state_get_checkpoint(a, i, &point) == RG_OK);
-        CHECK_EQUAL(rg_state_rewind(a, point.position, NULL), RG_OK);
-        CHECK_EQUAL(rg_state_rewind(b, point.position, NULL), RG_OK);
-        CHECK(are_same(a, b));
-    }
-}
-
 TEST(checkpoints_come_back_with_what_they_share)
 {
     for (size_t m = 0; m < N_GOLDEN_MODELS; m++) {
@@ -127,8 +115,7 @@ TEST(checkpoints_can_be_left_out)
     CHECK_EQUAL(state_info(restored).n_checkpoints, 10);
     CHECK_EQUAL(state_info(restored).checkpoint_bytes, 0);
     for (size_t i = 0; i < state_info(restored).n_checkpoints; i++) {
-        rg_checkpoint_info point = { .struct_size = sizeof point };
-        REQUIRE(rg_state_get_checkpoint(restored, i, &point) == RG_OK);
+        const rg_checkpoint_info point = checkpoint_of(restored, i);
         CHECK(!point.is_held && point.name[0]);
     }
     CHECK_EQUAL(rg_state_rewind_to(restored, "4", NULL), RG_OK); /* by a replay from the start */
