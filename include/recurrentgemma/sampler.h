@@ -29,6 +29,11 @@ RG_API rg_status rg_sampler_new(rg_sampler **sampler, size_t vocab_size, const r
 RG_API void rg_sampler_free(rg_sampler *sampler);
 /** Forget the history of tokens and go back to the seed; settings stay. Since 0.1 */
 RG_API void rg_sampler_reset(rg_sampler *sampler);
+/**
+ * Forget the history of tokens; settings and random numbers go on. A state that goes back (rg_state_rewind, rg_state_reuse) takes no
+ * sampler with it: forget, then rg_sampler_accept the tokens that are left, and the repetition penalty knows those alone. Since 0.1
+ */
+RG_API void rg_sampler_forget(rg_sampler *sampler);
 
 /* Setters return RG_OK or RG_ERR_ARGUMENT (NaN, or out of range; nothing changed). Since 0.1 */
 

@@ -179,6 +179,7 @@ struct rg_run;
 /**
  * Back to an earlier position, by the nearest checkpoint at or before it and a replay of the kept ids: the same bits as if the
  * later tokens had never been. Checkpoints behind the position are dropped. The current position is always reachable.
+ * A sampler is no part of the state: its random numbers and its history go on (rg_sampler_forget).
  *
  * Errors     RG_ERR_RANGE it is not reachable, or not yet reached: error->offset is the nearest reachable position, and
  *            rg_state_info.reachable_from tells the range. RG_ERR_BUSY, RG_ERR_MEMORY, and those of rg_eval for the replay.
@@ -192,7 +193,7 @@ RG_API rg_status rg_state_rewind_to(rg_state *state, const char *name, rg_error 
 
 /**
  * As rg_state_rewind, open to interrupts and with progress in replayed tokens. run->max_tokens caps the replay: when more would be
- * needed, RG_AGAIN at once. Stopped early in either way, the state is as it was. run may be NULL. Since 0.1
+ * needed, RG_AGAIN at once. Stopped early in either way, the state is as it was. run->tap is not called; run may be NULL. Since 0.1
  */
 RG_API rg_status rg_state_rewind_within(rg_state *state, uint64_t position, const struct rg_run *run, rg_error *error);
 

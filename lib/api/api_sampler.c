@@ -32,6 +32,11 @@ void rg_sampler_reset(rg_sampler *sampler)
     if (sampler) rgi_sampler_reset(sampler);
 }
 
+void rg_sampler_forget(rg_sampler *sampler)
+{
+    if (sampler) rgi_sampler_forget(sampler);
+}
+
 rg_status rg_sampler_set_temperature(rg_sampler *sampler, float temperature)
 {
     if (!sampler) return RG_ERR_ARGUMENT;

@@ -45,11 +45,16 @@ void rgi_sampler_free(rg_sampler *sampler)
     rgi_free(&allocator, sampler);
 }
 
+void rgi_sampler_forget(rg_sampler *sampler)
+{
+    sampler->n_seen = 0;
+    memset(sampler->last_seen, 0, sampler->vocab_size * sizeof *sampler->last_seen);
+}
+
 void rgi_sampler_reset(rg_sampler *sampler)
 {
     sampler->random = rgi_random_of(sampler->settings.seed);
-    sampler->n_seen = 0;
-    memset(sampler->last_seen, 0, sampler->vocab_size * sizeof *sampler->last_seen);
+    rgi_sampler_forget(sampler);
 }
 
 void rgi_sampler_set_seed(rg_sampler *sampler, uint64_t seed)

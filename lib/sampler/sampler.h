@@ -38,6 +38,7 @@ struct rg_sampler {
 
 rg_status rgi_sampler_new(rg_sampler **sampler, size_t vocab_size, const rg_allocator *allocator);
 void rgi_sampler_free(rg_sampler *sampler);
+void rgi_sampler_forget(rg_sampler *sampler);
 void rgi_sampler_reset(rg_sampler *sampler);
 void rgi_sampler_set_seed(rg_sampler *sampler, uint64_t seed);
 /* bias is finite or -INFINITY. RG_ERR_MEMORY: nothing changed. */

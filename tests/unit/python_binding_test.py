@@ -214,11 +214,15 @@ def samplers_do_as_they_are_set():
     drawn = [sampler.pick(logits) for _ in range(50)]
     sampler.reset()
     assert drawn == [sampler.pick(logits) for _ in range(50)] and len(set(drawn)) > 5
+    sampler.forget()
+    assert drawn != [sampler.pick(logits) for _ in range(50)]  # random numbers go on
     sampler.set(top_k=1)
     assert sampler.pick(logits) == best
     greedy = rg.Sampler(len(logits), repetition_penalty=1e6)
     greedy.accept([best])
     assert greedy.pick(logits) != best
+    greedy.forget()
+    assert greedy.pick(logits) == best
     raises(rg.Error, sampler.set, temperature=-1)
     raises(ValueError, sampler.set, top_k=-1)
     raises(ValueError, sampler.pick, logits[:5])

@@ -336,6 +336,38 @@ TEST(same_seed_gives_same_tokens_and_reset_starts_again)
     rg_sampler_free(sampler);
 }
 
+TEST(what_is_forgotten_is_the_history_alone)
+{
+    float logits[N];
+    for (size_t i = 0; i < N; i++) logits[i] = uniform(-1, 1);
+    rg_sampler *sampler = new_sampler(N, 1), *other = new_sampler(N, 1);
+    rg_sampler *const both[] = { sampler, other };
+    for (int i = 0; i < 2; i++) {
+        rg_sampler_set_repetition_penalty(both[i], 1.9f, 0);
+        rg_sampler_set_logit_bias(both[i], 5, -INFINITY);
+        rg_sampler_set_seed(both[i], 9);
+    }
+    int n_other = 0;
+    for (int i = 0; i < 20; i++) rg_sampler_pick(sampler, logits);
+    for (int i = 0; i < 20; i++) rg_sampler_pick(other, logits);
+    rg_sampler_forget(sampler); /* random numbers go on, and so does the other's history */
+    for (int i = 0; i < 64; i++) n_other += rg_sampler_pick(sampler, logits) != rg_sampler_pick(other, logits);
+    CHECK(n_other > 0);
+    rg_sampler_forget(sampler);
+    rg_sampler_forget(other);
+    for (rg_token token = 0; token < 10; token++) {
+        CHECK_EQUAL(rg_sampler_accept(sampler, token), RG_OK);
+        CHECK_EQUAL(rg_sampler_accept(other, token), RG_OK);
+    }
+    for (int i = 0; i < 64; i++) {
+        const rg_token token = rg_sampler_pick(sampler, logits);
+        CHECK(token != 5 && token == rg_sampler_pick(other, logits));
+    }
+    rg_sampler_forget(NULL);
+    rg_sampler_free(other);
+    rg_sampler_free(sampler);
+}
+
 TEST(a_new_sampler_has_seed_zero)
 {
     float logits[N] = { 0 };
@@ -492,6 +524,7 @@ int main(void)
     RUN(the_first_bad_logit_is_the_one_that_is_named);
     RUN(what_overflows_is_an_error_and_not_a_token);
     RUN(same_seed_gives_same_tokens_and_reset_starts_again);
+    RUN(what_is_forgotten_is_the_history_alone);
     RUN(a_new_sampler_has_seed_zero);
     RUN(hostile_settings_are_refused_and_change_nothing);
     RUN(every_failed_allocation_is_reported_and_nothing_leaks);

@@ -90,6 +90,11 @@ class Sampler(Owner):
         with self._handle as sampler:
             lib.rg_sampler_reset(sampler)
 
+    def forget(self) -> None:
+        """Forget the history of tokens; settings and random numbers go on. For a state that has gone back: accept what it has left."""
+        with self._handle as sampler:
+            lib.rg_sampler_forget(sampler)
+
     def sample(self, logits) -> tuple:
         """Pick a token. Returns its id, and the natural log of its probability under the plain logits."""
         row = np.ascontiguousarray(logits, np.float32)
