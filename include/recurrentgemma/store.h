@@ -3,8 +3,8 @@
  *
  * A store keeps snapshots under names. What several snapshots have in common (pages of the window, tensors of checkpoints, blocks of ids)
  * is kept once, so that a hundred forks of a long document cost little more than one. Every put makes a new version whose
- * parent is the one before; the versions form a tree. Any number of processes may use a store at once. A crash at any moment
- * loses at most the put in progress.
+ * parent is the one before, or the one that the caller says; the versions form a tree. Any number of processes may use a store at once, and
+ * none need write over what another one has said: rg_store_put_after. A crash at any moment loses at most the put in progress.
  *
  *     rg_store *store = NULL;
  *     rg_store_open(&store, "chats", NULL, &error);
@@ -42,10 +42,15 @@ RG_API rg_status rg_store_options_set_create(rg_store_options *options, int is_c
  * Open a store.
  *
  * Threads    one call at a time; a second one gets RG_ERR_BUSY. Threads and processes each open the store for themselves.
- * Files      mode 0600, in a folder of mode 0700, one SQLite database; SQLite opens it, not an rg_io. The folder belongs to the store; it must
- *            be on a local file system. Nobody else in the process may open and close the database's file: that lets go of its locks.
- * Errors     RG_ERR_NOT_FOUND, RG_ERR_IO, RG_ERR_FORMAT the folder holds something else; RG_ERR_VERSION; RG_ERR_BUSY; RG_ERR_MEMORY;
- *            RG_ERR_UNSUPPORTED this build has no store. *store is NULL on failure.
+ * Files      one SQLite database; SQLite opens it, not an rg_io. The folder belongs to the store; it must be on a local file system. Nobody else
+ *            in the process may open and close the database's file: that lets go of its locks.
+ * Modes      a store is made with mode 0600 in a folder of mode 0700. An empty folder, or an empty database in it, that is there already gets these
+ *            modes too; a database of somebody else's is RG_ERR_IO, and a folder of somebody else's keeps its mode. What modes a store is
+ *            given later is its owner's decision.
+ * Reading    a store that may only be read, for its modes or those of the file system, is opened all the same; then calls that write give RG_ERR_IO.
+ * Errors     RG_ERR_NOT_FOUND, RG_ERR_IO, RG_ERR_FORMAT the folder holds something else; RG_ERR_LIMIT the absolute path of the database is longer
+ *            than SQLite takes (504 bytes); RG_ERR_VERSION; RG_ERR_BUSY; RG_ERR_MEMORY; RG_ERR_UNSUPPORTED this build has no store. *store is
+ *            NULL on failure.
  * Since      0.1
  */
 RG_API rg_status rg_store_open(rg_store **store, const char *folder, const rg_store_options *options, rg_error *error);
@@ -61,8 +66,30 @@ RG_API void rg_store_close(rg_store *store);
 RG_API rg_status rg_store_put(rg_store *store, const char *name, rg_state *state, const rg_snapshot_options *options, uint64_t *version, rg_error *error);
 /** The same for an open snapshot. Since 0.1 */
 RG_API rg_status rg_store_put_snapshot(rg_store *store, const char *name, const rg_snapshot *snapshot, uint64_t *version, rg_error *error);
+
+/** For rg_store_put_after: the newest version of the name, whichever that is. */
+#define RG_STORE_NEWEST UINT64_MAX
+
+/**
+ * Save a state, saying what it goes on from; so that of two programs that go on with one conversation neither buries what the other one says.
+ *
+ * expected   where the name must stand: at this version, which rg_store_get_version or the last put told; 0: there must be no such name;
+ *            RG_STORE_NEWEST: anywhere.
+ * parent     the version, of whatever name, that the state goes on from and that becomes the new one's parent. 0, or one that is gone: it has none.
+ *            RG_STORE_NEWEST: where the name stands. rg_store_put has RG_STORE_NEWEST for both.
+ * Errors     as rg_store_put; RG_ERR_CONFLICT the name stands elsewhere, nothing has changed, and the message tells where.
+ * Since      0.1
+ */
+RG_API rg_status rg_store_put_after(rg_store *store, const char *name, rg_state *state, const rg_snapshot_options *options, uint64_t expected,
+                                    uint64_t parent, uint64_t *version, rg_error *error);
+/** The same for an open snapshot. Since 0.1 */
+RG_API rg_status rg_store_put_snapshot_after(rg_store *store, const char *name, const rg_snapshot *snapshot, uint64_t expected, uint64_t parent,
+                                             uint64_t *version, rg_error *error);
+
 /** Open a version of a name, or its newest one (0). It is independent of the store from then on; close it with rg_snapshot_close. *snapshot is NULL on failure. Errors also RG_ERR_LIMIT more than 16 GiB. Since 0.1 */
 RG_API rg_status rg_store_get(rg_snapshot **snapshot, rg_store *store, const char *name, uint64_t version, rg_error *error);
+/** The same, and tells which version it was: *version in: a version, or 0; out: its number, unchanged on failure. Since 0.1 */
+RG_API rg_status rg_store_get_version(rg_snapshot **snapshot, rg_store *store, const char *name, uint64_t *version, rg_error *error);
 /** Make a new name that goes on from a version (0: the newest) of another one; nothing is copied. Errors also RG_ERR_ARGUMENT the new name exists. Since 0.1 */
 RG_API rg_status rg_store_fork(rg_store *store, const char *name, uint64_t version, const char *new_name, rg_error *error);
 /** Forget a name. Versions that no other name needs go at the next rg_store_gc. Since 0.1 */
@@ -81,6 +108,8 @@ typedef struct rg_store_entry {
 
 /** Receives one entry; any value but RG_CONTINUE ends the list with RG_INTERRUPTED. Must not call the store. */
 typedef int rg_store_entry_fn(void *user, const rg_store_entry *entry);
+
+/* A row that is damaged is left out of these two; the others are told all the same, and then the call gives RG_ERR_CHECKSUM. */
 
 /** The newest version of every name, in the order of names as bytes. Since 0.1 */
 RG_API rg_status rg_store_list(rg_store *store, rg_store_entry_fn *on_entry, void *user, rg_error *error);

@@ -60,12 +60,18 @@ static rg_status begin(rg_store *store, const void *argument, const char *call, 
 
 rg_status rg_store_put(rg_store *store, const char *name, rg_state *state, const rg_snapshot_options *options, uint64_t *version, rg_error *error)
 {
+    return rg_store_put_after(store, name, state, options, RG_STORE_NEWEST, RG_STORE_NEWEST, version, error);
+}
+
+rg_status rg_store_put_after(rg_store *store, const char *name, rg_state *state, const rg_snapshot_options *options, uint64_t expected, uint64_t parent,
+                             uint64_t *version, rg_error *error)
+{
     rg_status status = begin(store, state ? name : NULL, "rg_store_put", error);
     if (status != RG_OK) return status;
     if (rgi_state_begin_read(state)) {
         rgi_snapshot_plan plan;
         status = rgi_snapshot_plan_with(&plan, state, options, error);
-        if (status == RG_OK) status = rgi_store_put(store, name, plan.pieces, plan.n_pieces, version, error);
+        if (status == RG_OK) status = rgi_store_put(store, name, plan.pieces, plan.n_pieces, expected, parent, version, error);
         rgi_snapshot_plan_clear(&plan);
         rgi_state_end_read(state);
     } else {
@@ -77,19 +83,30 @@ rg_status rg_store_put(rg_store *store, const char *name, rg_state *state, const
 
 rg_status rg_store_put_snapshot(rg_store *store, const char *name, const rg_snapshot *snapshot, uint64_t *version, rg_error *error)
 {
+    return rg_store_put_snapshot_after(store, name, snapshot, RG_STORE_NEWEST, RG_STORE_NEWEST, version, error);
+}
+
+rg_status rg_store_put_snapshot_after(rg_store *store, const char *name, const rg_snapshot *snapshot, uint64_t expected, uint64_t parent,
+                                      uint64_t *version, rg_error *error)
+{
     if (!snapshot) name = NULL;
     rg_status status = begin(store, name, "rg_store_put_snapshot", error);
     if (status != RG_OK) return status;
     const rgi_piece_of_file whole = { snapshot->bytes, snapshot->n_bytes };
-    status = rgi_store_put(store, name, &whole, 1, version, error);
+    status = rgi_store_put(store, name, &whole, 1, expected, parent, version, error);
     rgi_store_end_call(store);
     return status;
 }
 
 rg_status rg_store_get(rg_snapshot **snapshot, rg_store *store, const char *name, uint64_t version, rg_error *error)
 {
+    return rg_store_get_version(snapshot, store, name, &version, error);
+}
+
+rg_status rg_store_get_version(rg_snapshot **snapshot, rg_store *store, const char *name, uint64_t *version, rg_error *error)
+{
     if (snapshot) *snapshot = NULL;
-    else name = NULL;
+    if (!snapshot || !version) name = NULL;
     rg_status status = begin(store, name, "rg_store_get", error);
     if (status != RG_OK) return status;
     status = rgi_store_get(snapshot, store, name, version, error);

@@ -124,11 +124,32 @@ static rg_status add_parts(rg_store *store, rgi_page_writer *writer, const rgi_i
     return status == RG_OK ? result : status;
 }
 
-static rg_status put_image(rg_store *store, const char *name, const rgi_image *image, uint64_t *version, rg_error *error)
+static rg_status fail_conflict(const rg_store *store, const char *name, uint64_t expected, uint64_t found, rg_error *error)
+{
+    const unsigned long long there = found, wanted = expected;
+    if (expected == 0) return rgi_fail(error, RG_ERR_CONFLICT, RG_NO_OFFSET, "%s: there is a name '%s' already, at version %llu", store->folder, name, there);
+    if (found == 0) return rgi_fail(error, RG_ERR_CONFLICT, RG_NO_OFFSET, "%s: there is no name '%s' any more", store->folder, name);
+    return rgi_fail(error, RG_ERR_CONFLICT, RG_NO_OFFSET, "%s: '%s' stands at version %llu, no longer at %llu", store->folder, name, there, wanted);
+}
+
+/* Whether the name stands where it is expected; and of the parent that was asked for, the one that there is: 0 if it is gone. */
+static rg_status find_parent(rg_store *store, const char *name, uint64_t expected, uint64_t *parent, rg_error *error)
+{
+    uint64_t found = 0;
+    const rg_status status = newest(store, name, &found, error);
+    if (status != RG_OK) return status;
+    if (expected != RG_STORE_NEWEST && expected != found) return fail_conflict(store, name, expected, found, error);
+    rgi_query query = rgi_query_begin(store, "SELECT id FROM versions WHERE id = ?1");
+    rgi_query_set(&query, 1, *parent == RG_STORE_NEWEST ? found : *parent);
+    *parent = rgi_query_next(&query) ? rgi_query_get(&query, 0) : 0;
+    return rgi_query_end(&query, "read", error);
+}
+
+static rg_status put_image(rg_store *store, const char *name, const rgi_image *image, uint64_t expected, uint64_t parent, uint64_t *version, rg_error *error)
 {
     rgi_page_writer writer;
-    uint64_t parent = 0, skeleton = 0;
-    rg_status status = newest(store, name, &parent, error);
+    uint64_t skeleton = 0;
+    rg_status status = find_parent(store, name, expected, &parent, error);
     if (status != RG_OK) return status;
     status = rgi_page_writer_begin(&writer, store, error);
     if (status == RG_OK) status = rgi_page_keep(&writer, &skeleton, image->skeleton_hash, image->skeleton, image->skeleton_bytes, error);
@@ -139,7 +160,8 @@ static rg_status put_image(rg_store *store, const char *name, const rgi_image *i
     return status;
 }
 
-rg_status rgi_store_put(rg_store *store, const char *name, const rgi_piece_of_file *pieces, size_t n_pieces, uint64_t *version, rg_error *error)
+rg_status rgi_store_put(rg_store *store, const char *name, const rgi_piece_of_file *pieces, size_t n_pieces, uint64_t expected, uint64_t parent,
+                        uint64_t *version, rg_error *error)
 {
     rgi_image image;
     uint64_t fresh = 0;
@@ -149,7 +171,7 @@ rg_status rgi_store_put(rg_store *store, const char *name, const rgi_piece_of_fi
     if (status != RG_OK) return status;
     status = rgi_store_begin(store, true, error);
     if (status == RG_OK) {
-        status = put_image(store, name, &image, &fresh, error);
+        status = put_image(store, name, &image, expected, parent, &fresh, error);
         status = rgi_store_end_written(store, status, find_newest, name, fresh, error);
     }
     rgi_image_clear(&image);
@@ -251,7 +273,7 @@ rg_status rgi_store_read_version(unsigned char **bytes, uint64_t *n_bytes, rg_st
         *bytes = block;
         *n_bytes = row.n_bytes;
     } else {
-        rgi_free(&store->host.allocator, block);
+        rgi_free_wiped(&store->host.allocator, block);
     }
     return status;
 }
@@ -263,18 +285,22 @@ rg_status rgi_store_open_version(rg_snapshot **snapshot, rg_store *store, unsign
     return rgi_snapshot_open_bytes(snapshot, &store->host, bytes, n_bytes, bytes, label, error);
 }
 
-rg_status rgi_store_get(rg_snapshot **snapshot, rg_store *store, const char *name, uint64_t version, rg_error *error)
+rg_status rgi_store_get(rg_snapshot **snapshot, rg_store *store, const char *name, uint64_t *version, rg_error *error)
 {
     unsigned char *bytes = NULL;
-    uint64_t n_bytes = 0;
+    uint64_t n_bytes = 0, found = *version;
     rg_status status = check_name(name, error);
     if (status == RG_OK) status = rgi_store_begin(store, false, error);
     if (status != RG_OK) return status;
-    status = find_version(store, name, &version, error);
-    if (status == RG_OK) status = rgi_store_read_version(&bytes, &n_bytes, store, version, error);
+    status = find_version(store, name, &found, error);
+    if (status == RG_OK) status = rgi_store_read_version(&bytes, &n_bytes, store, found, error);
     status = rgi_store_end(store, status, error);
-    if (status == RG_OK) return rgi_store_open_version(snapshot, store, bytes, n_bytes, version, error);
-    rgi_free(&store->host.allocator, bytes);
+    if (status == RG_OK) {
+        status = rgi_store_open_version(snapshot, store, bytes, n_bytes, found, error);
+        if (status == RG_OK) *version = found;
+    } else {
+        rgi_free_wiped(&store->host.allocator, bytes);
+    }
     return status;
 }
 

@@ -23,9 +23,10 @@ rg_status rgi_store_begin_call(rg_store *store, rg_error *error);
 void rgi_store_end_call(rg_store *store);
 
 /* As the functions of the public header. Names are 1 to 255 bytes of UTF-8 without control characters, or RG_ERR_ARGUMENT. pieces: the whole
- * file of a snapshot that is sound. */
-rg_status rgi_store_put(rg_store *store, const char *name, const rgi_piece_of_file *pieces, size_t n_pieces, uint64_t *version, rg_error *error);
-rg_status rgi_store_get(rg_snapshot **snapshot, rg_store *store, const char *name, uint64_t version, rg_error *error);
+ * file of a snapshot that is sound. expected and parent: as rg_store_put_after has them. *version: as rg_store_get_version has it. */
+rg_status rgi_store_put(rg_store *store, const char *name, const rgi_piece_of_file *pieces, size_t n_pieces, uint64_t expected, uint64_t parent,
+                        uint64_t *version, rg_error *error);
+rg_status rgi_store_get(rg_snapshot **snapshot, rg_store *store, const char *name, uint64_t *version, rg_error *error);
 rg_status rgi_store_fork(rg_store *store, const char *name, uint64_t version, const char *new_name, rg_error *error);
 rg_status rgi_store_delete(rg_store *store, const char *name, rg_error *error);
 rg_status rgi_store_list(rg_store *store, rg_store_entry_fn *on_entry, void *user, rg_error *error);

@@ -49,10 +49,24 @@ rg_status rgi_store_damaged(const rg_store *store, const char *what, rg_error *e
     return rgi_fail(error, RG_ERR_CHECKSUM, RG_NO_OFFSET, "%s: the store is damaged: %s", store->folder, what);
 }
 
+rg_status rgi_store_damaged_name(const rg_store *store, const char *name, rg_error *error)
+{
+    const char *what = rgi_store_is_name(name) ? "its version is missing" : "it is not one that a store could have";
+    return rgi_fail(error, RG_ERR_CHECKSUM, RG_NO_OFFSET, "%s: the store is damaged: the name '%.255s': %s", store->folder, name, what);
+}
+
 static rg_status fail_system(const rg_store *store, int code, const char *action, rg_error *error)
 {
     const int number = (code & 0xff) == SQLITE_FULL ? ENOSPC : store->database ? sqlite3_system_errno(store->database) : 0;
     return rgi_fail_io(error, RG_ERR_IO, number, action, store->folder);
+}
+
+/* Reading may need to write: what was cut short is taken back by whoever comes next, and a foreign journal is made the store's own. */
+static rg_status fail_read_only(const rg_store *store, const char *action, rg_error *error)
+{
+    const bool is_writing = strcmp(action, "write") == 0 || strcmp(action, "make") == 0;
+    const char *why = is_writing ? "the file or its folder may only be read" : "it must first be opened by somebody who may write to it";
+    return rgi_fail(error, RG_ERR_IO, RG_NO_OFFSET, "%s: cannot %s it: %s", store->folder, action, why);
 }
 
 rg_status rgi_store_fail(const rg_store *store, int code, const char *action, rg_error *error)
@@ -71,9 +85,10 @@ rg_status rgi_store_fail(const rg_store *store, int code, const char *action, rg
         return rgi_fail(error, RG_ERR_LIMIT, RG_NO_OFFSET, "%s: a part of the snapshot is larger than SQLite's limit", store->folder);
     case SQLITE_CORRUPT:
         return rgi_store_damaged(store, said, error);
+    case SQLITE_READONLY:
+        return fail_read_only(store, action, error);
     case SQLITE_IOERR:
     case SQLITE_FULL:
-    case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_CANTOPEN:
     case SQLITE_NOLFS:
@@ -273,9 +288,10 @@ static rg_status create(rg_store *store, rg_error *error)
     return rgi_store_end(store, status, error);
 }
 
-/* Truncating the journal and syncing it is what makes a commit last. docs/store.md says why it is not a write-ahead log. */
+/* Truncating the journal and syncing it is what makes a commit last. docs/store.md says why it is not a write-ahead log. Who only reads has none. */
 static rg_status choose_journal(rg_store *store, rg_error *error)
 {
+    if (sqlite3_db_readonly(store->database, "main") != 0) return RG_OK;
     rgi_query query = rgi_query_begin(store, "PRAGMA journal_mode = TRUNCATE");
     const bool is_set = rgi_query_next(&query) && strcmp(rgi_query_get_text(&query, 0), "truncate") == 0;
     const rg_status status = rgi_query_end(&query, "open", error);
@@ -300,6 +316,7 @@ static rg_status open_database(rg_store *store, const char *path, bool is_create
     status = rgi_store_end(store, identify(store, &is_empty, error), error);
     if (status == RG_OK && is_empty && !is_created) status = rgi_fail(error, RG_ERR_NOT_FOUND, RG_NO_OFFSET, "%s: there is no store", store->folder);
     if (status == RG_OK) status = choose_journal(store, error);
+    if (status == RG_OK && is_empty) status = rgi_store_keep_private(path, store->folder, error);
     return status == RG_OK && is_empty ? create(store, error) : status;
 }
 

@@ -18,13 +18,18 @@ struct rg_store {
 };
 
 /* A new block with the path of the database in the folder, for SQLite. The folder and an empty file of mode 0600 are made if `is_created`
- * and need be. RG_ERR_NOT_FOUND, RG_ERR_FORMAT the folder holds something else, RG_ERR_IO, RG_ERR_MEMORY. */
+ * and need be. RG_ERR_NOT_FOUND, RG_ERR_FORMAT the folder holds something else, RG_ERR_LIMIT, RG_ERR_IO, RG_ERR_MEMORY. */
 rg_status rgi_store_prepare_folder(char **path, const rgi_host *host, const char *folder, bool is_created, rg_error *error);
+/* Before the first table is made in a file that is there already: takes all rights to it and the folder from others. RG_ERR_IO the file is somebody
+ * else's. */
+rg_status rgi_store_keep_private(const char *path, const char *folder, rg_error *error);
 
 /* What an answer of SQLite is as a status, with a sentence that begins with the folder. `action` is a verb such as "read". */
 rg_status rgi_store_fail(const rg_store *store, int code, const char *action, rg_error *error);
 /* "FOLDER: the store is damaged: WHAT". */
 rg_status rgi_store_damaged(const rg_store *store, const char *what, rg_error *error);
+/* The same about a name without a version, or one that is no name. */
+rg_status rgi_store_damaged_name(const rg_store *store, const char *name, rg_error *error);
 
 /* Statements without parameters and results, several separated by ';'. */
 rg_status rgi_store_run(rg_store *store, const char *statements, const char *action, rg_error *error);

@@ -113,6 +113,37 @@ static rg_status make_place(const rgi_host *host, const char *folder, const char
     return status == RG_OK ? sync_folder(folder, error) : status;
 }
 
+/* By name, since a descriptor of the database must not be closed here, see above. The owner whose file keeps its mode all the same is on a file
+ * system without modes. */
+static rg_status take_rights(const char *path, mode_t kept, rg_error *error)
+{
+    struct stat facts;
+    if (stat(path, &facts) != 0) return fail_system(error, "open", path);
+    if ((facts.st_mode & 077) == 0 || chmod(path, facts.st_mode & kept) == 0 || facts.st_uid == geteuid()) return RG_OK;
+    return rgi_fail(error, RG_ERR_IO, RG_NO_OFFSET, "%s: this empty file is somebody else's, and others may use it", path);
+}
+
+rg_status rgi_store_keep_private(const char *path, const char *folder, rg_error *error)
+{
+    (void)take_rights(folder, 07700, NULL); /* of somebody else's folder he decides */
+    return take_rights(path, 0600, error);
+}
+
+/* SQLite takes no longer path, and would not say so. */
+static rg_status check_length(const rgi_host *host, const char *path, rg_error *error)
+{
+    static const char journal[] = "-journal";
+    sqlite3_vfs *files = sqlite3_vfs_find(NULL);
+    const int room = files ? files->mxPathname + 1 : 0, most = room - (int)sizeof journal;
+    if (most <= 0) return rgi_fail(error, RG_ERR_UNSUPPORTED, RG_NO_OFFSET, "the SQLite of this process has no files");
+    char *absolute = rgi_alloc(&host->allocator, (uint64_t)room);
+    if (!absolute) return rgi_fail_plain(error, RG_ERR_MEMORY);
+    const bool is_short = (files->xFullPathname(files, path, room, absolute) & 0xff) == SQLITE_OK && strlen(absolute) <= (size_t)most;
+    rgi_free(&host->allocator, absolute);
+    if (is_short) return RG_OK;
+    return rgi_fail(error, RG_ERR_LIMIT, RG_NO_OFFSET, "%s: this path is too long for SQLite, which takes %d bytes from the root on", path, most);
+}
+
 rg_status rgi_store_prepare_folder(char **path, const rgi_host *host, const char *folder, bool is_created, rg_error *error)
 {
     struct stat facts;
@@ -125,6 +156,8 @@ rg_status rgi_store_prepare_folder(char **path, const rgi_host *host, const char
         status = rgi_fail_plain(error, RG_ERR_MEMORY);
     } else if (stat(folder, &facts) == 0 && !S_ISDIR(facts.st_mode)) {
         status = rgi_fail(error, RG_ERR_FORMAT, RG_NO_OFFSET, "%s: this is a file, not the folder of a store", folder);
+    } else if ((status = check_length(host, file, error)) != RG_OK) {
+        /* nothing was made */
     } else if (stat(file, &facts) == 0) {
         if (!S_ISREG(facts.st_mode)) status = rgi_fail(error, RG_ERR_FORMAT, RG_NO_OFFSET, "%s: this is no file", file);
     } else if (errno != ENOENT) {

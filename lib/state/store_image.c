@@ -128,7 +128,7 @@ rg_status rgi_image_make(rgi_image *image, const rg_allocator *allocator, const 
 void rgi_image_clear(rgi_image *image)
 {
     rgi_free(image->allocator, image->parts);
-    rgi_free(image->allocator, image->skeleton);
+    rgi_free_wiped(image->allocator, image->skeleton); /* it has ids and rows of the conversation */
     image->parts = NULL;
     image->skeleton = NULL;
     image->n_parts = 0;

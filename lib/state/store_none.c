@@ -21,13 +21,14 @@ rg_status rgi_store_begin_call(rg_store *store, rg_error *error)
 
 void rgi_store_end_call(rg_store *store) { (void)store; }
 
-rg_status rgi_store_put(rg_store *store, const char *name, const rgi_piece_of_file *pieces, size_t n_pieces, uint64_t *version, rg_error *error)
+rg_status rgi_store_put(rg_store *store, const char *name, const rgi_piece_of_file *pieces, size_t n_pieces, uint64_t expected, uint64_t parent,
+                        uint64_t *version, rg_error *error)
 {
-    (void)store, (void)name, (void)pieces, (void)n_pieces, (void)version;
+    (void)store, (void)name, (void)pieces, (void)n_pieces, (void)expected, (void)parent, (void)version;
     return fail(error);
 }
 
-rg_status rgi_store_get(rg_snapshot **snapshot, rg_store *store, const char *name, uint64_t version, rg_error *error)
+rg_status rgi_store_get(rg_snapshot **snapshot, rg_store *store, const char *name, uint64_t *version, rg_error *error)
 {
     (void)snapshot, (void)store, (void)name, (void)version;
     return fail(error);

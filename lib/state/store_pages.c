@@ -51,7 +51,7 @@ void rgi_page_writer_end(rgi_page_writer *writer)
     rgi_page_close(&writer->reader);
     rgi_query_end(&writer->find, "read", NULL);
     rgi_query_end(&writer->insert, "write", NULL);
-    rgi_free(&writer->reader.store->host.allocator, writer->compared);
+    rgi_free_wiped(&writer->reader.store->host.allocator, writer->compared);
 }
 
 static rg_status compare(rgi_page_writer *writer, bool *is_equal, uint64_t id, const unsigned char *bytes, uint64_t n_bytes, rg_error *error)

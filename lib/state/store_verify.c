@@ -63,15 +63,24 @@ static bool next_row(rgi_query *query, uint64_t *id)
 
 typedef struct page_buffer {
     unsigned char *bytes;
-    size_t capacity;
+    uint64_t capacity;
 } page_buffer;
+
+/* Unlike a growing array: what was there is not needed any more, and is wiped. */
+static bool make_room(page_buffer *buffer, const rg_allocator *allocator, uint64_t n_bytes)
+{
+    if (n_bytes <= buffer->capacity) return true;
+    rgi_free_wiped(allocator, buffer->bytes);
+    buffer->bytes = rgi_alloc(allocator, n_bytes);
+    buffer->capacity = buffer->bytes ? n_bytes : 0;
+    return buffer->bytes != NULL;
+}
 
 static rg_status check_page(rg_store *store, page_buffer *buffer, uint64_t id, const rgi_hash128 *hash, uint64_t *n_bytes, rg_error *error)
 {
     rgi_page_reader reader = { store, NULL };
     rg_status status = rgi_page_open(&reader, id, n_bytes, error);
-    if (status == RG_OK && !rgi_reserve(&store->host.allocator, (void **)&buffer->bytes, &buffer->capacity, (size_t)*n_bytes, 1))
-        status = rgi_fail_plain(error, RG_ERR_MEMORY);
+    if (status == RG_OK && !make_room(buffer, &store->host.allocator, *n_bytes)) status = rgi_fail_plain(error, RG_ERR_MEMORY);
     if (status == RG_OK) status = rgi_page_read(&reader, buffer->bytes, 0, *n_bytes, error);
     rgi_page_close(&reader);
     if (status != RG_OK) return status;
@@ -113,7 +122,7 @@ static rg_status check_pages(verification *v, rg_error *error)
         status = rgi_store_begin(v->store, false, error);
         if (status == RG_OK) status = rgi_store_end(v->store, check_next_page(v, &buffer, &id, &is_there, error), error);
     }
-    rgi_free(&v->store->host.allocator, buffer.bytes);
+    rgi_free_wiped(&v->store->host.allocator, buffer.bytes);
     return status;
 }
 
@@ -167,17 +176,19 @@ static rg_status check_next_version(verification *v, uint64_t *version, bool *is
     return status;
 }
 
-/* Names that lead nowhere. */
+/* Names that lead nowhere, and such that no call could have given. */
 static rg_status check_names(verification *v, rg_error *error)
 {
     rg_error found = RG_ERROR_INIT;
     rg_status status = RG_OK;
-    rgi_query query = rgi_query_begin(v->store, "SELECT name, version FROM names WHERE version NOT IN (SELECT id FROM versions) ORDER BY name");
+    rgi_query query = rgi_query_begin(v->store, "SELECT name, version, version IN (SELECT id FROM versions) FROM names ORDER BY name");
     while (status == RG_OK && rgi_query_next(&query)) {
-        rg_store_entry entry = { .struct_size = sizeof entry, .name = rgi_query_get_text(&query, 0), .version = rgi_query_get(&query, 1) };
+        const bool has_version = rgi_query_get(&query, 2) != 0;
+        const rg_store_entry entry = { .struct_size = sizeof entry, .name = rgi_query_get_text(&query, 0), .version = rgi_query_get(&query, 1) };
         if (query.code != SQLITE_OK) break;
-        absorb(v, rgi_store_damaged(v->store, "a name has no version", &found), &found, error);
-        status = tell_bad(v, &entry);
+        if (has_version && rgi_store_is_name(entry.name)) continue;
+        absorb(v, rgi_store_damaged_name(v->store, entry.name, &found), &found, error);
+        if (!has_version) status = tell_bad(v, &entry);
     }
     const rg_status result = rgi_query_end(&query, "read", &found);
     return status == RG_OK ? absorb(v, result, &found, error) : status;

@@ -135,6 +135,8 @@ TEST(rows_that_lie_are_found)
         { "UPDATE names SET version = 99 WHERE name = 'bob'", "99:bob " },
         { "UPDATE names SET version = 0 WHERE name = 'bob'", "0:bob " },
         { "DELETE FROM versions WHERE id = 3", "3:alice " },
+        { "UPDATE names SET name = 'b' || char(10) WHERE name = 'bob'", "" },
+        { "UPDATE names SET name = '' WHERE name = 'bob'", "" },
     };
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
         bad_list bad;
@@ -153,6 +155,36 @@ TEST(rows_that_lie_are_found)
             rg_snapshot_close(snapshot);
         }
         if (store) rg_store_gc(store, 0, NULL, NULL);
+        rg_store_close(store);
+    }
+}
+
+/* What is left of alice, bob and carol in a list and in two logs, each "version:name ..." and in case of damage "!". */
+TEST(a_damaged_name_does_not_hide_the_others)
+{
+    static const struct { const char *statements, *listed, *logged, *of_bob; } cases[] = {
+        { "UPDATE names SET version = 99 WHERE name = 'bob'", "3:alice 3:carol !", "1: 2: 3:alice 3:carol 4: ", "!" },
+        { "DELETE FROM versions WHERE id = 4", "3:alice 3:carol !", "1: 2: 3:alice 3:carol ", "!" },
+        { "UPDATE names SET name = char(7) WHERE name = 'alice'", "4:bob 3:carol !", "1: 2: 3: 3:carol 4:bob !", "4:bob 2: 1: " },
+        { "UPDATE names SET name = char(7) WHERE name = 'bob'", "3:alice 3:carol !", "1: 2: 3:alice 3:carol 4: !", "?" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *const expected[] = { cases[i].listed, cases[i].logged, cases[i].of_bob };
+        make_store();
+        rg_store *store = fixture_open();
+        REQUIRE(store && rg_store_fork(store, "alice", 0, "carol", NULL) == RG_OK);
+        rg_store_close(store);
+        fixture_run(cases[i].statements);
+        store = fixture_open();
+        REQUIRE(store);
+        for (int k = 0; k < 3; k++) {
+            bad_list told = { "" };
+            rg_error error = RG_ERROR_INIT;
+            const rg_status status = k == 0 ? rg_store_list(store, note_bad, &told, &error) : rg_store_log(store, k == 1 ? NULL : "bob", note_bad, &told, &error);
+            if (status != RG_OK) strcat(told.text, status == RG_ERR_CHECKSUM && strstr(error.message, "the name '") ? "!" : "?");
+            if (strcmp(told.text, expected[k]) != 0) printf("%s\n  told %s, expected %s\n", cases[i].statements, told.text, expected[k]);
+            CHECK(strcmp(told.text, expected[k]) == 0);
+        }
         rg_store_close(store);
     }
 }
@@ -302,6 +334,7 @@ int main(void)
     }
     RUN(verify_finds_a_flipped_bit_in_any_page_and_names_the_versions_that_have_it);
     RUN(rows_that_lie_are_found);
+    RUN(a_damaged_name_does_not_hide_the_others);
     RUN(files_with_changed_bytes_or_a_cut_end_give_errors_or_what_was_put);
     RUN(when_memory_runs_out_a_call_fails_and_the_store_is_as_it_was);
     for (int i = 1; i <= N_SAVED; i++) free(saved[i].bytes);

@@ -296,6 +296,24 @@ def a_store_keeps_conversations_and_their_tree():
 
 
 @test
+def of_two_who_go_on_with_a_conversation_the_second_is_told():
+    store = open_store("two")
+    if store is None:
+        return
+    with store:
+        assert store.put("alice", fed(20), expected=0) == 1
+        with store.get("alice") as mine, store.get("alice", 1) as yours:
+            assert mine.version == yours.version == 1
+            assert store.put("alice", fed(30), expected=mine.version) == 2
+            assert raises(rg.Error, store.put, "alice", fed(25), expected=yours.version).name == "RG_ERR_CONFLICT"
+            assert raises(rg.Error, store.put, "alice", yours, expected=0).name == "RG_ERR_CONFLICT"
+            assert store.put("bob", yours, expected=0, parent=yours.version) == 3
+        assert [(each.version, each.parent, each.name) for each in store.log()] == [(1, 0, ""), (2, 1, "alice"), (3, 1, "bob")]
+        assert (store.put("alice", fed(5), parent=3), store.log("alice")[0].parent) == (4, 3)
+        assert (store.put("alice", fed(5)), store.log("alice")[0].parent) == (5, 4)
+
+
+@test
 def a_text_that_was_left_is_over_before_its_state_is_forked_or_saved():
     if not demo:
         return

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Opening stores, what is refused, and one call at a time. */
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "store_fixture.h"
 
@@ -48,6 +49,49 @@ TEST(a_store_is_made_for_its_owner_alone)
     CHECK_EQUAL(open_status(fixture_store, 0), RG_OK); /* a second time in one process */
     rg_store_close(store);
     rg_state_free(state);
+}
+
+/* Others get no rights by what was there before: an empty folder, an empty database, or one that a creation left. */
+TEST(a_place_that_was_open_to_others_is_closed_to_them)
+{
+    char path[128], command[300];
+    for (int has_file = 0; has_file < 2; has_file++) {
+        fixture_reset();
+        snprintf(path, sizeof path, "%s/store.db", fixture_store);
+        snprintf(command, sizeof command, "umask 0; mkdir %s%s%s", fixture_store, has_file ? " && touch " : "", has_file ? path : "");
+        REQUIRE(system(command) == 0 && mode_of(fixture_store) == 0777);
+        CHECK_EQUAL(open_status(fixture_store, 1), RG_OK);
+        CHECK_EQUAL(mode_of(fixture_store), 0700);
+        CHECK_EQUAL(mode_of(path), 0600);
+        /* What its owner does with a store is his affair. */
+        REQUIRE(chmod(fixture_store, 0750) == 0 && chmod(path, 0640) == 0);
+        CHECK_EQUAL(open_status(fixture_store, 1), RG_OK);
+        CHECK(mode_of(fixture_store) == 0750 && mode_of(path) == 0640);
+    }
+}
+
+/* Whatever the system calls it, SQLite's limit is told, and nothing is made. */
+TEST(a_path_that_is_too_long_for_sqlite_is_refused_before_anything_is_made)
+{
+    char part[301], path[600], command[600];
+    rg_error error = RG_ERROR_INIT;
+    rg_store *store = NULL;
+    memset(part, 'a', 300);
+    part[150] = '/';
+    part[300] = 0;
+    fixture_reset();
+    snprintf(command, sizeof command, "mkdir -p %s/%s", fixture_store, part);
+    REQUIRE(system(command) == 0);
+    for (int length = 490; length <= 520; length++) {
+        const int n = snprintf(path, sizeof path, "%s/%s/", fixture_store, part);
+        snprintf(path + n, sizeof path - (size_t)n, "%0*d", length - n - (int)strlen("/store.db"), 0);
+        const rg_status status = rg_store_open(&store, path, NULL, &error);
+        const bool is_short = length <= 504;
+        CHECK_EQUAL(status, is_short ? RG_OK : RG_ERR_LIMIT);
+        CHECK((access(path, F_OK) == 0) == is_short);
+        CHECK(is_short || strstr(error.message, "too long for SQLite, which takes 504 bytes"));
+        rg_store_close(store);
+    }
 }
 
 TEST(what_is_no_store_is_not_opened)
@@ -140,6 +184,91 @@ TEST(a_folder_whose_name_looks_like_a_uri_is_a_folder)
     REQUIRE(chdir(before) == 0);
 }
 
+/* ---- stores that may only be read ---- */
+
+#define NOBODY 65534
+
+static int ignore(void *user, const rg_store_entry *entry)
+{
+    (void)user, (void)entry;
+    return RG_CONTINUE;
+}
+
+/* All that reads, with no patience; and that what writes is refused with a reason. 0, or the number of what went wrong. */
+static int read_only(void)
+{
+    rg_error error = RG_ERROR_INIT;
+    rg_store *store = NULL;
+    rg_snapshot *snapshot = NULL;
+    rg_store_options *options = rg_store_options_new();
+    rg_store_options_set_wait(options, 0);
+    if (rg_store_open(&store, fixture_store, options, &error) != RG_OK) return 1;
+    if (rg_store_list(store, ignore, NULL, &error) != RG_OK || rg_store_log(store, NULL, ignore, NULL, &error) != RG_OK) return 2;
+    if (rg_store_get(&snapshot, store, "chat", 0, &error) != RG_OK) return 3;
+    if (rg_store_verify(store, NULL, NULL, NULL, &error) != RG_OK) return 4;
+    if (rg_store_put_snapshot(store, "chat", snapshot, NULL, &error) != RG_ERR_IO || !strstr(error.message, "may only be read")) return 5;
+    if (rg_store_fork(store, "chat", 0, "new", NULL) != RG_ERR_IO || rg_store_delete(store, "chat", NULL) != RG_ERR_IO) return 6;
+    if (rg_store_gc(store, 1, NULL, NULL) != RG_ERR_IO) return 7;
+    rg_snapshot_close(snapshot);
+    rg_store_close(store);
+    rg_store_options_free(options);
+    return 0;
+}
+
+static int cannot_open(void)
+{
+    rg_error error = RG_ERROR_INIT;
+    rg_store *store = NULL;
+    return rg_store_open(&store, fixture_store, NULL, &error) == RG_ERR_IO && !store && strstr(error.message, "must first be opened by somebody who may write") ? 0 : 1;
+}
+
+/* In a child that is not the system's administrator, for whom modes mean nothing. */
+static int as_somebody(int (*function)(void))
+{
+    fflush(stdout);
+    const pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) _exit(geteuid() == 0 && setuid(NOBODY) != 0 ? 99 : function());
+    int how = 0;
+    REQUIRE(waitpid(child, &how, 0) == child);
+    return WIFEXITED(how) ? WEXITSTATUS(how) : -1;
+}
+
+TEST(a_store_that_may_only_be_read_is_read_also_while_somebody_writes)
+{
+    char path[128], journal[140];
+    fixture_reset();
+    rg_store *store = fixture_open();
+    rg_state *state = fixture_state(model, 1, 30);
+    fixture_put(store, "chat", state);
+    fixture_put(store, "chat", state); /* so that there is something to collect */
+    rg_store_close(store);
+    snprintf(path, sizeof path, "%s/store.db", fixture_store);
+    snprintf(journal, sizeof journal, "%s-journal", path);
+    const char *const places[] = { fixture_store, path, journal };
+    for (int i = 0; geteuid() == 0 && i < 3; i++) REQUIRE(chown(places[i], NOBODY, NOBODY) == 0);
+    REQUIRE(chmod(fixture_folder, 0755) == 0 && chmod(path, 0400) == 0 && chmod(fixture_store, 0500) == 0);
+    CHECK_EQUAL(as_somebody(read_only), 0);
+    REQUIRE(chmod(fixture_store, 0700) == 0 && remove(journal) == 0 && chmod(fixture_store, 0500) == 0);
+    CHECK_EQUAL(as_somebody(read_only), 0); /* an empty journal is not needed */
+    REQUIRE(chmod(path, 0600) == 0);
+    CHECK_EQUAL(as_somebody(read_only), 0); /* without a journal there is no writing */
+
+    REQUIRE(chmod(fixture_store, 0700) == 0);
+    sqlite3 *writer = fixture_database();
+    REQUIRE(sqlite3_exec(writer, "BEGIN IMMEDIATE; INSERT INTO names VALUES('other', 1)", NULL, NULL, NULL) == SQLITE_OK);
+    REQUIRE(chmod(path, 0400) == 0 && chmod(fixture_store, 0500) == 0);
+    CHECK_EQUAL(as_somebody(read_only), 0);
+    sqlite3_close(writer);
+
+    REQUIRE(chmod(path, 0600) == 0 && chmod(fixture_store, 0700) == 0);
+    fixture_run("PRAGMA journal_mode = WAL");
+    REQUIRE(chmod(path, 0400) == 0 && chmod(fixture_store, 0500) == 0);
+    CHECK_EQUAL(as_somebody(cannot_open), 0);
+    REQUIRE(chmod(path, 0600) == 0 && chmod(fixture_store, 0700) == 0);
+    rg_state_free(state);
+}
+
 /* ---- one call at a time ---- */
 
 static int call_back(void *user, const rg_store_entry *entry)
@@ -225,9 +354,12 @@ int main(void)
     model = fixture_model(FIXTURE_MODEL, 64);
     REQUIRE(model);
     RUN(a_store_is_made_for_its_owner_alone);
+    RUN(a_place_that_was_open_to_others_is_closed_to_them);
+    RUN(a_path_that_is_too_long_for_sqlite_is_refused_before_anything_is_made);
     RUN(what_is_no_store_is_not_opened);
     RUN(databases_of_others_and_changed_tables_are_refused);
     RUN(a_folder_whose_name_looks_like_a_uri_is_a_folder);
+    RUN(a_store_that_may_only_be_read_is_read_also_while_somebody_writes);
     RUN(a_second_call_at_once_and_another_writer_give_busy);
     RUN(arguments_are_checked);
     rg_model_close(model);

@@ -2,6 +2,7 @@
  * The store: what goes in comes out, equal pages are kept once, names and versions, and what is removed. */
 #include <sys/stat.h>
 
+#include "meter.h"
 #include "store_fixture.h"
 
 static rg_model *model;
@@ -303,6 +304,138 @@ TEST(versions_form_a_tree)
     rg_store_close(store);
 }
 
+/* ---- going on from a version ---- */
+
+static rg_status put_after(rg_store *store, const char *name, rg_state *state, uint64_t expected, uint64_t parent, uint64_t *version)
+{
+    rg_error error = RG_ERROR_INIT;
+    const rg_status status = rg_store_put_after(store, name, state, NULL, expected, parent, version, &error);
+    CHECK(status == RG_OK || (error.status == status && error.message[0]));
+    return status;
+}
+
+/* Two hosts get version 2 of one conversation, and both go on. */
+TEST(whoever_comes_second_is_refused_and_can_keep_what_he_has_where_it_belongs)
+{
+    fixture_reset();
+    rg_store *one = fixture_open(), *other = fixture_open();
+    REQUIRE(one && other);
+    rg_state *mine = fixture_state(model, 1, 10), *yours = fixture_state(model, 2, 20);
+    rg_snapshot *snapshot = NULL;
+    uint64_t version = 77, at_one = 0, at_other = 0;
+    fixture_put(one, "chat", mine);
+    fixture_put(one, "chat", mine);
+    CHECK_EQUAL(rg_store_get_version(&snapshot, one, "chat", &at_one, NULL), RG_OK);
+    rg_snapshot_close(snapshot);
+    CHECK_EQUAL(rg_store_get_version(&snapshot, other, "chat", &at_other, NULL), RG_OK);
+    CHECK(at_one == 2 && at_other == 2);
+
+    CHECK_EQUAL(put_after(one, "chat", mine, at_one, at_one, &at_one), RG_OK);
+    CHECK_EQUAL(at_one, 3);
+    const long long n_pages = fixture_number("SELECT count(*) FROM pages");
+    CHECK_EQUAL(put_after(other, "chat", yours, at_other, at_other, &version), RG_ERR_CONFLICT);
+    CHECK_EQUAL(rg_store_put_snapshot_after(other, "chat", snapshot, at_other, at_other, &version, NULL), RG_ERR_CONFLICT);
+    CHECK_EQUAL(version, 77);
+    CHECK_EQUAL(fixture_number("SELECT count(*) FROM pages"), n_pages);
+    CHECK(fixture_logs(one, NULL, "1<0: 2<1: 3<2:chat "));
+
+    /* Under a name that must be new, from where it came. */
+    CHECK_EQUAL(put_after(other, "chat", yours, 0, at_other, &version), RG_ERR_CONFLICT);
+    CHECK_EQUAL(put_after(other, "branch", yours, 0, at_other, &version), RG_OK);
+    CHECK_EQUAL(version, 4);
+    CHECK_EQUAL(put_after(other, "branch", yours, 0, at_other, NULL), RG_ERR_CONFLICT);
+    CHECK(fixture_logs(one, NULL, "1<0: 2<1: 3<2:chat 4<2:branch "));
+    CHECK(fixture_logs(one, "branch", "4<2:branch 2<1: 1<0: "));
+    /* Wherever a name stands, the parent is the one that was said. */
+    CHECK_EQUAL(put_after(other, "chat", yours, RG_STORE_NEWEST, 4, NULL), RG_OK);
+    CHECK_EQUAL(rg_store_put_snapshot_after(other, "branch", snapshot, 4, 2, NULL, NULL), RG_OK);
+    CHECK_EQUAL(put_after(other, "chat", yours, 5, RG_STORE_NEWEST, NULL), RG_OK);
+    CHECK_EQUAL(put_after(other, "chat", yours, RG_STORE_NEWEST, 0, NULL), RG_OK);
+    CHECK(fixture_logs(one, NULL, "1<0: 2<1: 3<2: 4<2: 5<4: 6<2:branch 7<5: 8<0:chat "));
+    CHECK(fixture_is_sound(one));
+    rg_snapshot_close(snapshot);
+    rg_state_free(mine);
+    rg_state_free(yours);
+    rg_store_close(one);
+    rg_store_close(other);
+}
+
+TEST(a_parent_that_is_gone_is_none_and_so_is_one_that_never_was)
+{
+    fixture_reset();
+    rg_store *store = fixture_open();
+    rg_state *state = fixture_state(model, 1, 5);
+    rg_snapshot *snapshot = (rg_snapshot *)store;
+    uint64_t version = 0;
+    fixture_put(store, "chat", state);
+    REQUIRE(rg_store_delete(store, "chat", NULL) == RG_OK);
+    CHECK_EQUAL(put_after(store, "chat", state, 1, 1, NULL), RG_ERR_CONFLICT);
+    CHECK_EQUAL(put_after(store, "other", state, 0, 1, NULL), RG_OK); /* forgotten, but still there */
+    REQUIRE(rg_store_delete(store, "other", NULL) == RG_OK && rg_store_gc(store, 0, NULL, NULL) == RG_OK);
+    const uint64_t gone[] = { 1, 3, 1000, INT64_MAX, (uint64_t)INT64_MAX + 1, UINT64_MAX - 1 };
+    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) CHECK_EQUAL(put_after(store, "chat", state, i ? i + 2 : 0, gone[i], NULL), RG_OK);
+    CHECK(fixture_logs(store, NULL, "3<0: 4<3: 5<0: 6<0: 7<0: 8<0:chat "));
+    version = 4;
+    CHECK_EQUAL(rg_store_get_version(&snapshot, store, "chat", &version, NULL), RG_ERR_NOT_FOUND);
+    CHECK(version == 4 && !snapshot);
+    CHECK_EQUAL(rg_store_get_version(&snapshot, store, "chat", NULL, NULL), RG_ERR_ARGUMENT);
+    CHECK(fixture_is_sound(store));
+    rg_state_free(state);
+    rg_store_close(store);
+}
+
+/* ---- what is left in memory ---- */
+
+typedef struct watch {
+    rg_token tokens[8]; /* of the conversation */
+    size_t n_found, n_large;
+} watch;
+
+/* What is found in a block was written there, not by whoever had the memory before. */
+static void *allocate_clean(void *user, size_t bytes, size_t alignment)
+{
+    void *memory = meter_allocate(user, bytes, alignment);
+    return memory ? memset(memory, 0, bytes) : NULL;
+}
+
+static void look_for_tokens(void *user, const unsigned char *memory, size_t bytes)
+{
+    watch *w = user;
+    w->n_large += bytes > 2000;
+    w->n_found += memmem(memory, bytes, w->tokens, sizeof w->tokens) != NULL;
+}
+
+TEST(memory_that_held_a_conversation_is_given_back_empty)
+{
+    watch w = { .n_found = 0 };
+    meter m = METER_INIT;
+    m.on_release = look_for_tokens;
+    m.user = &w;
+    rg_allocator allocator = meter_allocator(&m);
+    allocator.allocate = allocate_clean;
+    for (size_t n = 60; n <= 2000; n += 1940) { /* ids in the skeleton; ids in pages of their own */
+        fixture_reset();
+        rg_store *store = NULL;
+        rg_snapshot *snapshot = NULL;
+        rg_store_options *options = rg_store_options_new();
+        rg_state *state = fixture_state(model, 1, n);
+        size_t n_tokens = 8;
+        REQUIRE(rg_state_get_tokens(state, n - 20, w.tokens, &n_tokens) == RG_OK && n_tokens == 8);
+        REQUIRE(rg_store_options_set_allocator(options, &allocator) == RG_OK && rg_store_open(&store, fixture_store, options, NULL) == RG_OK);
+        CHECK(fixture_put(store, "chat", state) > 0 && fixture_put(store, "chat", state) > 0);
+        CHECK(rg_store_get(&snapshot, store, "chat", 0, NULL) == RG_OK);
+        rg_snapshot_close(snapshot);
+        CHECK(fixture_is_sound(store));
+        fixture_run("UPDATE versions SET position = position + 1"); /* found when all of it has been read */
+        CHECK_EQUAL(fixture_get_status(store, "chat", 0), RG_ERR_CHECKSUM);
+        rg_state_free(state);
+        rg_store_close(store);
+        rg_store_options_free(options);
+    }
+    CHECK(w.n_large > 8);
+    CHECK_EQUAL(w.n_found, 0);
+}
+
 /* Facts of entries against what was put. */
 static int check_facts(void *user, const rg_store_entry *entry)
 {
@@ -419,6 +552,9 @@ int main(void)
     RUN(two_pages_of_one_hash_are_told_apart_by_their_bytes);
     RUN(names_are_text_of_1_to_255_bytes);
     RUN(versions_form_a_tree);
+    RUN(whoever_comes_second_is_refused_and_can_keep_what_he_has_where_it_belongs);
+    RUN(a_parent_that_is_gone_is_none_and_so_is_one_that_never_was);
+    RUN(memory_that_held_a_conversation_is_given_back_empty);
     RUN(entries_tell_position_size_and_time);
     RUN(gc_removes_what_no_name_needs_and_nothing_else);
     RUN(gc_keeps_the_last_versions_of_each_name_also_where_lines_share_them);

@@ -54,26 +54,32 @@ class Store(Owner):
         callback = s.StoreEntryFunction(run.guarded(collect))
         return run.finish(), entries, error
 
-    def put(self, name, state, *, sampler=None, detokenizer=None, note=None, tokens=True, checkpoints=True) -> int:
+    def put(self, name, state, *, expected=None, parent=None, sampler=None, detokenizer=None, note=None, tokens=True, checkpoints=True) -> int:
         """Save a State, or an open Snapshot, as the newest version of a name. Returns the version's number.
 
+        expected: the version that the name must stand at, or 0: there must be no such name; else Error RG_ERR_CONFLICT, and nothing has
+        changed. parent: the version that the state goes on from; without it, the one that is expected, or else where the name stands.
         The rest is as in State.save, and for states only."""
-        version = ctypes.c_uint64()
+        version, newest = ctypes.c_uint64(), ctypes.c_uint64(-1).value
+        parent = expected if parent is None else parent
+        places = [newest if place is None else unsigned(place) for place in (expected, parent)]
         with contextlib.ExitStack() as handles:
             address = handles.enter_context(state._handle)
             if isinstance(state, Snapshot):
-                self._call(lib.rg_store_put_snapshot, c_string(name), address, version)
+                self._call(lib.rg_store_put_snapshot_after, c_string(name), address, *places, version)
             else:
                 options = handles.enter_context(saving_options(sampler, detokenizer, note, tokens, checkpoints))
-                self._call(lib.rg_store_put, c_string(name), address, options, version)
+                self._call(lib.rg_store_put_after, c_string(name), address, options, *places, version)
         return version.value
 
     def get(self, name, version: int = 0) -> Snapshot:
-        """Open a version of a name; 0: the newest. The snapshot does not need the store any more."""
-        error, address = s.ErrorStruct(), ctypes.c_void_p()
+        """Open a version of a name; 0: the newest. The snapshot's `version` is its number; it does not need the store any more."""
+        error, address, number = s.ErrorStruct(), ctypes.c_void_p(), ctypes.c_uint64(unsigned(version))
         with self._handle as store:
-            check(lib.rg_store_get(address, store, c_string(name), unsigned(version), error), error)
-        return Snapshot(Handle("snapshot", address.value, lib.rg_snapshot_close))
+            check(lib.rg_store_get_version(address, store, c_string(name), number, error), error)
+        snapshot = Snapshot(Handle("snapshot", address.value, lib.rg_snapshot_close))
+        snapshot.version = number.value
+        return snapshot
 
     def fork(self, name, new_name, version: int = 0) -> None:
         """A new name that goes on from a version of another one; 0: the newest. Nothing is copied."""
