@@ -138,6 +138,20 @@ def a_replay_can_be_stopped_and_tells_how_far_it_is():
 
 
 @test
+def a_way_back_that_is_longer_than_it_may_be_is_not_begun():
+    state, changed = fed(60), tokens[:40] + [tokens[40] ^ 1]
+    state.rewind(30, max_tokens=30)
+    state.prefill(tokens[30:60])
+    state.checkpoint("near")
+    for way in (lambda n: state.rewind(41, max_tokens=n), lambda n: state.reuse(changed, max_tokens=n)):
+        seen = state.position
+        assert raises(rg.Interrupted, way, 39).name == "RG_AGAIN" and state.position == seen
+        raises(ValueError, way, -1)
+    state.rewind("near", max_tokens=1)
+    assert state.reuse(changed, max_tokens=40) == 40 and same_bits(state.logits(), plain(tokens[:40]))
+
+
+@test
 def a_conversation_that_is_handed_over_again_is_read_from_where_it_is_new():
     state = model.state()
     assert state.reuse(tokens[:30]) == 0

@@ -29,7 +29,8 @@ class Error(Exception):
 
 
 class Interrupted(Error):
-    """An Interrupt was set, or a callback asked to stop, before there was a result. States are valid; State.position says how far."""
+    """An Interrupt was set, a callback asked to stop, or a way back is longer than its max_tokens (then name is "RG_AGAIN"), before there was a
+    result. States are valid; State.position says how far."""
 
 
 def error_of(status: int, error: ErrorStruct = None) -> Error:

@@ -98,7 +98,7 @@ class State(Owner):
         return self.fork()
 
     def checkpoint(self, name) -> None:
-        """Keep this point under a name, for rewind. A name that exists is moved here."""
+        """Keep this point under a name of at most 255 bytes, for rewind. A name that exists is moved here."""
         error = s.ErrorStruct()
         with self._handle as state:
             check(lib.rg_state_checkpoint(state, c_string(name), error), error)
@@ -117,15 +117,17 @@ class State(Owner):
                 point = s.CheckpointInfoStruct()
         return found
 
-    def rewind(self, where, *, progress=None, interrupt=None) -> None:
+    def rewind(self, where, *, max_tokens=0, progress=None, interrupt=None) -> None:
         """Back to a position, or to a named checkpoint: the same bits as if the later tokens had never been.
 
         Raises Error RG_ERR_RANGE, with the nearest reachable position as offset, where it cannot be; info.reachable_from tells the range.
-        What has to be replayed is told to progress and stopped by Ctrl-C and interrupt as in prefill; the state is then as it was.
+        What has to be replayed is told to progress and stopped by Ctrl-C and interrupt as in prefill; the state is then as it was. Where it
+        would be more than max_tokens (0: as many as it takes), Interrupted RG_AGAIN at once, and nothing has changed. A sampler is not taken
+        back; see Sampler.forget.
         """
         if isinstance(where, (str, bytes)):
             where = self._position_of(where)
-        go_back(self, lib.rg_state_rewind_within, unsigned(where), interrupt=interrupt, progress=progress)
+        go_back(self, lib.rg_state_rewind_within, unsigned(where), max_tokens=max_tokens, interrupt=interrupt, progress=progress)
 
     def _position_of(self, name):
         text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
@@ -134,11 +136,11 @@ class State(Owner):
                 return point.position
         raise Error(s.ERR_NOT_FOUND, "the state has no checkpoint named %r" % text)
 
-    def reuse(self, tokens, *, progress=None, interrupt=None) -> int:
+    def reuse(self, tokens, *, max_tokens=0, progress=None, interrupt=None) -> int:
         """Go back to the end of the longest common beginning of these tokens and those consumed. Returns its length: feed tokens[kept:]
-        yourself. So a whole conversation can be handed over again, and only what is new is read."""
+        yourself. So a whole conversation can be handed over again, and only what is new is read. Limits as in rewind."""
         ids, kept = token_array(tokens), ctypes.c_size_t()
-        go_back(self, lib.rg_state_reuse_within, tokens_of(ids), len(ids), kept, interrupt=interrupt, progress=progress)
+        go_back(self, lib.rg_state_reuse_within, tokens_of(ids), len(ids), kept, max_tokens=max_tokens, interrupt=interrupt, progress=progress)
         return kept.value
 
     def tokens(self, first=None) -> np.ndarray:
