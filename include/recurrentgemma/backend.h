@@ -69,6 +69,9 @@ typedef struct rg_backend_options {
     const rg_allocator *allocator;
     rg_log_fn *log;                     /**< may be NULL */
     void *log_user;
+    int compute;                        /**< RG_TYPE_DEFAULT, RG_TYPE_F32 or RG_TYPE_BF16, as rg_model_options_set_compute */
+    uint32_t cpu_mask;                  /**< RG_CPU_... bits that may be used */
+    int weight_layout;                  /**< RG_LAYOUT_..., as rg_model_options_set_weight_layout */
 } rg_backend_options;
 
 /** One weight matrix of a model, as it lies in memory or in a mapped file. */
@@ -171,6 +174,45 @@ typedef struct rg_scan_args {
 } rg_scan_args;
 
 /**
+ * One of several products of the same rows: v = x w^T + bias, then `operation` of it, then y = v, or y + v.
+ *
+ * w [N, K], bias [N] or NULL, y [M, N], types and bounds as in rg_matmul_args. RG_GELU: v = gelu(v). RG_GELU_GATE: v = gelu(v) * (x second_w^T +
+ * second_bias). is_added and operation exclude one another.
+ */
+typedef struct rg_product {
+    size_t struct_size;
+    const rg_tensor *y, *w, *bias;
+    size_t weight_index;
+    int operation;                 /**< 0, RG_GELU or RG_GELU_GATE */
+    int is_added;
+    const rg_tensor *second_w, *second_bias;
+    size_t second_weight_index;
+    const rg_tensor *room;         /**< [M, N], for whoever wants it; with RG_GELU_GATE and with is_added. Overlaps nothing */
+} rg_product;
+
+/** Products of the same rows x [M, K], so that they are read, rounded and handed out once. No y overlaps x or another y. */
+typedef struct rg_linear_args {
+    size_t struct_size;
+    const rg_tensor *x;
+    size_t n_products;
+    const rg_product *const *products;
+    void *weights;                 /**< as in rg_matmul_args */
+} rg_linear_args;
+
+/**
+ * The middle of a recurrent block: both gates, the scan, and y = h * multiplier.
+ *
+ * input_gate and recurrence_gate multiply scan->x, seen as [B, M, E / B], by weights [B, K, N] into scan->gate_x and scan->gate_a, which a kernel may leave as
+ * they are. scan->y overlaps nothing. multiplier [M, E].
+ */
+typedef struct rg_recurrence_args {
+    size_t struct_size;
+    const rg_matmul_args *input_gate, *recurrence_gate;
+    const rg_scan_args *scan;
+    const rg_tensor *multiplier;
+} rg_recurrence_args;
+
+/**
  * Rotate, in place, the first 2 * half elements of each head: pairs (i, i + half) by the angle whose cosine and sine are
  * given. x [M, heads, head_dim]; cosines, sines [M, half]; float32.
  */
@@ -241,6 +283,9 @@ typedef struct rg_backend_ops {
     rg_status (*buffer_write)(void *self, void *buffer, uint64_t offset, const void *in, uint64_t bytes);
     rg_status (*sync)(void *self);  /**< Wait until all kernels called so far are done. NULL: they are when they return. */
     const char *(*kernels)(void *self); /**< Names of the kernels chosen, with whatever decides bits, such as a version: saved states tell by it who computed them. NULL: the backend's name. */
+    /* Fused operations; NULL: made of the ones above. */
+    rg_status (*linear)(void *self, const rg_linear_args *args);
+    rg_status (*recurrence)(void *self, const rg_recurrence_args *args);
 } rg_backend_ops;
 
 /** Whether a table has a member, whatever version it was compiled against. */

@@ -33,6 +33,23 @@ enum {
     RG_WINDOW_HF = 1        /**< W in all, itself included, as Hugging Face transformers decodes. */
 };
 
+/** What a processor can do, as the kernels of the backend "cpu" use it. */
+enum {
+    RG_CPU_AVX2 = 1,        /**< with FMA and F16C */
+    RG_CPU_AVX512 = 2,      /**< F, BW, DQ and VL */
+    RG_CPU_AVX512_BF16 = 4,
+    RG_CPU_AMX_BF16 = 8,
+    RG_CPU_NEON = 16,
+    RG_CPU_NEON_BF16 = 32
+};
+
+/** How the backend "cpu" holds weights. */
+enum {
+    RG_LAYOUT_AUTO = 0,     /**< packed where that is faster and memory allows, else as stored */
+    RG_LAYOUT_STORED = 1,   /**< where they were read or mapped, without a second copy */
+    RG_LAYOUT_PACKED = 2    /**< a copy in the order in which kernels read them */
+};
+
 /** Facts about an open model. Sizes are in elements unless named otherwise. */
 typedef struct rg_model_info {
     size_t struct_size;
@@ -76,11 +93,20 @@ RG_API rg_status rg_model_options_set_limits(rg_model_options *options, const rg
 RG_API rg_status rg_model_options_set_progress(rg_model_options *options, rg_progress_fn *progress, void *user);
 /** Stops rg_model_open when raised. Borrowed until rg_model_open returns. */
 RG_API rg_status rg_model_options_set_interrupt(rg_model_options *options, const rg_interrupt *interrupt);
-/** "auto" (default), "reference", "blis", or the absolute path of a backend's shared object (trusted code; never unloaded). */
+/** "auto" (default), "cpu", "cpu:RUNG" for one rung of its ladder (rg_cpu_rungs), "reference", "blis", or the absolute path of a backend's shared object (trusted code; never unloaded). */
 RG_API rg_status rg_model_options_set_backend(rg_model_options *options, const char *name_or_path);
 struct rg_backend_ops;
 /** Kernels of the host's own; the table must outlive the model. abi is RG_BACKEND_ABI of the header it was compiled with. See backend.h. */
 RG_API rg_status rg_model_options_set_backend_ops(rg_model_options *options, const struct rg_backend_ops *ops, uint32_t abi);
+/**
+ * How the rows of matrix products enter them. RG_TYPE_F32: whole. RG_TYPE_BF16: rounded to bfloat16 where weights are bfloat16, which is
+ * several times as fast where the processor multiplies bfloat16. RG_TYPE_DEFAULT: as RG_TYPE_BF16. Part of the numerics. The backend "cpu" looks at it.
+ */
+RG_API rg_status rg_model_options_set_compute(rg_model_options *options, int type);
+/** RG_CPU_... bits that may be used; others count as absent. Default: all. The backend "cpu" looks at it. */
+RG_API rg_status rg_model_options_set_cpu_mask(rg_model_options *options, uint32_t mask);
+/** RG_LAYOUT_...; results do not depend on it. The backend "cpu" looks at it. */
+RG_API rg_status rg_model_options_set_weight_layout(rg_model_options *options, int layout);
 /** RG_WINDOW_DEEPMIND (default) or RG_WINDOW_HF. */
 RG_API rg_status rg_model_options_set_window(rg_model_options *options, int window);
 /** Positions in one window page, 1 to 4096; default 64. Part of the numerics: other lengths may round differently. */
@@ -95,6 +121,11 @@ RG_API rg_status rg_model_options_set_map(rg_model_options *options, int is_mapp
 RG_API rg_status rg_model_options_set_allow_nonfinite(rg_model_options *options, int is_allowed);
 /** Folder of the hub cache ("~/.cache/huggingface/hub" spelled out) in which ids such as google/recurrentgemma-2b-it are found. */
 RG_API rg_status rg_model_options_set_hub_cache(rg_model_options *options, const char *folder);
+
+/** RG_CPU_... bits of this processor that the system lets programs use. Any thread. Since 0.1 */
+RG_API uint32_t rg_cpu_features(void);
+/** Names of the rungs of the backend "cpu" that this processor can run, best first, separated by commas. Static. Any thread. Since 0.1 */
+RG_API const char *rg_cpu_rungs(void);
 
 /**
  * Open a model.

@@ -33,9 +33,9 @@ static rg_status find_ops(const rg_backend_ops **ops, const rgi_backend_choice *
         *ops = rgi_backend_builtin(NULL);
     else if (name[0] == '/')
         return rgi_backend_load_plugin(ops, name, error);
-    else if (!(*ops = rgi_backend_builtin(name)))
-        return rgi_fail(error, RG_ERR_BACKEND, RG_NO_OFFSET, "no backend is named \"%s\"; there are: auto, %s, or the absolute path of a plugin", name,
-                        rgi_backend_names());
+    else if (!(*ops = rgi_backend_builtin(rgi_backend_rung(name, &(uint32_t){ 0 }) ? "cpu" : name)))
+        return rgi_fail(error, RG_ERR_BACKEND, RG_NO_OFFSET, "no backend is named \"%s\"; there are: auto, %s, the rungs cpu:%s, or the absolute path of a plugin", name,
+                        rgi_backend_names(), rg_cpu_rungs());
     return rgi_backend_check_ops(*ops, error);
 }
 
@@ -94,7 +94,9 @@ rg_status rgi_backend_open(rgi_backend **out, const rgi_host *host, const rgi_ba
     status = start_threads(backend, choice, error);
     if (status != RG_OK) goto fail;
     backend->options = (rg_backend_options){ sizeof(rg_backend_options), backend->parallel.n_threads, backend->parallel.run, backend->parallel.user,
-                                             &backend->host.allocator, backend->host.log, backend->host.log_user };
+                                             &backend->host.allocator, backend->host.log, backend->host.log_user, choice->compute,
+                                             choice->has_cpu_mask ? choice->cpu_mask : UINT32_MAX, choice->weight_layout };
+    if (choice->name_or_path) rgi_backend_rung(choice->name_or_path, &backend->options.cpu_mask);
     if (RG_HAS(ops, open) && (status = ops->open(&backend->self, &backend->options)) != RG_OK) {
         rgi_fail(error, status, RG_NO_OFFSET, "backend %s could not be opened: %s", ops->name, rgi_status_text(status));
         goto fail;
@@ -215,6 +217,49 @@ rg_status rgi_buffer_copy(rgi_backend *backend, void *to, void *from, uint64_t o
 rg_status rgi_backend_sync(rgi_backend *backend) { return RG_HAS(backend->ops, sync) ? backend->ops->sync(backend->self) : RG_OK; }
 
 rg_status rgi_matmul(rgi_backend *backend, const rg_matmul_args *args) { return backend->ops->matmul(backend->self, args); }
+
+/* A product into its room, for backends that do not add or multiply as they store. */
+static rg_status into_room(rgi_backend *backend, const rg_linear_args *args, const rg_product *p, bool is_second)
+{
+    const rg_matmul_args product = {
+        .struct_size = sizeof product, .y = p->room, .x = args->x, .w = is_second ? p->second_w : p->w, .bias = is_second ? p->second_bias : p->bias,
+        .is_w_transposed = 1, .weights = args->weights, .weight_index = is_second ? p->second_weight_index : p->weight_index,
+    };
+    return rgi_matmul(backend, &product);
+}
+
+static rg_status linear_by_parts(rgi_backend *backend, const rg_linear_args *args, const rg_product *p)
+{
+    rg_status status;
+    if (p->is_added) {
+        const rg_elementwise_args add = { sizeof add, RG_ADD, p->y, p->y, p->room, 0 };
+        status = into_room(backend, args, p, false);
+        return status == RG_OK ? rgi_elementwise(backend, &add) : status;
+    }
+    const rg_matmul_args product = { .struct_size = sizeof product, .y = p->y, .x = args->x, .w = p->w, .bias = p->bias, .is_w_transposed = 1, .weights = args->weights, .weight_index = p->weight_index };
+    const rg_elementwise_args operation = { sizeof operation, p->operation, p->y, p->y, p->operation == RG_GELU_GATE ? p->room : NULL, 0 };
+    status = rgi_matmul(backend, &product);
+    if (status == RG_OK && p->operation == RG_GELU_GATE) status = into_room(backend, args, p, true);
+    return status == RG_OK && p->operation ? rgi_elementwise(backend, &operation) : status;
+}
+
+rg_status rgi_linear(rgi_backend *backend, const rg_linear_args *args)
+{
+    if (RG_HAS(backend->ops, linear)) return backend->ops->linear(backend->self, args);
+    rg_status status = RG_OK;
+    for (size_t i = 0; i < args->n_products && status == RG_OK; i++) status = linear_by_parts(backend, args, args->products[i]);
+    return status;
+}
+
+rg_status rgi_recurrence(rgi_backend *backend, const rg_recurrence_args *args)
+{
+    if (RG_HAS(backend->ops, recurrence)) return backend->ops->recurrence(backend->self, args);
+    const rg_elementwise_args multiply = { sizeof multiply, RG_MULTIPLY, args->scan->y, args->scan->y, args->multiplier, 0 };
+    rg_status status = rgi_matmul(backend, args->input_gate);
+    if (status == RG_OK) status = rgi_matmul(backend, args->recurrence_gate);
+    if (status == RG_OK) status = rgi_rglru_scan(backend, args->scan);
+    return status == RG_OK ? rgi_elementwise(backend, &multiply) : status;
+}
 
 #define KERNEL(function, member, args_type, portable)                                                    \
     rg_status function(rgi_backend *backend, const args_type *args)                                      \

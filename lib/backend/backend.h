@@ -41,6 +41,9 @@ typedef struct rgi_backend_choice {
     unsigned n_threads;
     rg_parallel_for_fn *parallel_for;
     void *parallel_user;
+    int compute, weight_layout;
+    bool has_cpu_mask;
+    uint32_t cpu_mask;
 } rgi_backend_choice;
 
 rg_status rgi_backend_open(rgi_backend **backend, const rgi_host *host, const rgi_backend_choice *choice, rg_error *error);
@@ -55,6 +58,8 @@ void rgi_backend_end(rgi_backend *backend);
 /* Comma-separated names of the backends in this build, and the table of one (NULL: unknown). */
 const char *rgi_backend_names(void);
 const rg_backend_ops *rgi_backend_builtin(const char *name);
+/* Of "cpu:RUNG" the features that the rung needs, when this processor has them. false: no such name, or it cannot run here. */
+bool rgi_backend_rung(const char *name, uint32_t *features);
 /* Loads a plugin from an absolute path; it is never unloaded. */
 rg_status rgi_backend_load_plugin(const rg_backend_ops **ops, const char *path, rg_error *error);
 /* RG_ERR_BACKEND when a table misses what is required. */
@@ -79,6 +84,8 @@ rg_status rgi_backend_sync(rgi_backend *backend);
 rg_status rgi_matmul(rgi_backend *backend, const rg_matmul_args *args);
 rg_status rgi_rglru_scan(rgi_backend *backend, const rg_scan_args *args);
 rg_status rgi_window_attention(rgi_backend *backend, const rg_attention_args *args);
+rg_status rgi_linear(rgi_backend *backend, const rg_linear_args *args);
+rg_status rgi_recurrence(rgi_backend *backend, const rg_recurrence_args *args);
 rg_status rgi_embed(rgi_backend *backend, const rg_embed_args *args);
 rg_status rgi_rms_norm(rgi_backend *backend, const rg_norm_args *args);
 rg_status rgi_elementwise(rgi_backend *backend, const rg_elementwise_args *args);

@@ -16,7 +16,7 @@ void rgi_conv1d_ref(const rgi_parallel *parallel, const rg_conv1d_args *args);
 void rgi_rope_ref(const rgi_parallel *parallel, const rg_rope_args *args);
 void rgi_window_write_ref(const rgi_parallel *parallel, const rg_window_write_args *args);
 
-extern const rg_backend_ops rgi_reference_ops;
+extern const rg_backend_ops rgi_cpu_ops, rgi_reference_ops;
 #if RGI_WITH_BLIS
 extern const rg_backend_ops rgi_blis_ops;
 #endif

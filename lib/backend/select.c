@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "backend/backend.h"
+#include "backend/cpu/cpu_kernels.h"
 #include "backend/kernels.h"
 #include "base/error.h"
 #include "base/fpenv.h"
 
 /* In order of preference: the first is "auto". */
 static const rg_backend_ops *const builtin[] = {
+    &rgi_cpu_ops,
 #if RGI_WITH_BLIS
     &rgi_blis_ops,
 #endif
@@ -19,9 +21,9 @@ static const rg_backend_ops *const builtin[] = {
 const char *rgi_backend_names(void)
 {
 #if RGI_WITH_BLIS
-    return "blis,reference";
+    return "cpu,blis,reference";
 #else
-    return "reference";
+    return "cpu,reference";
 #endif
 }
 
@@ -31,6 +33,17 @@ const rg_backend_ops *rgi_backend_builtin(const char *name)
     for (size_t i = 0; i < sizeof builtin / sizeof builtin[0]; i++)
         if (strcmp(builtin[i]->name, name) == 0) return builtin[i];
     return NULL;
+}
+
+bool rgi_backend_rung(const char *name, uint32_t *features)
+{
+    if (strncmp(name, "cpu:", 4) != 0) return false;
+    for (size_t i = 0; i < rgi_n_cpu_rungs; i++) {
+        if (strcmp(rgi_cpu_rungs[i]->name, name + 4) != 0 || rgi_cpu_rungs[i]->needs & ~rgi_cpu_features()) continue;
+        *features = rgi_cpu_rungs[i]->needs;
+        return true;
+    }
+    return false;
 }
 
 rg_status rgi_backend_load_plugin(const rg_backend_ops **ops, const char *path, rg_error *error)

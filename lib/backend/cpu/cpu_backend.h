@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The backend "cpu": a rung of kernels, and the drivers that cut work into tasks for it. */
+#ifndef RGI_CPU_BACKEND_H
+#define RGI_CPU_BACKEND_H
+
+#include "backend/backend.h"
+#include "backend/cpu/cpu_kernels.h"
+
+/* Weights of one model: tiles where they were packed, else NULL and the weights are used where they lie. */
+typedef struct rgi_cpu_weights {
+    void **tiles; /* [n] */
+    size_t n;
+} rgi_cpu_weights;
+
+typedef struct rgi_cpu_backend {
+    rg_allocator allocator;
+    rgi_parallel parallel;
+    const rgi_cpu_kernels *kernels;
+    int compute;               /* RG_TYPE_DEFAULT, RG_TYPE_F32, RG_TYPE_BF16 */
+    int layout;                /* RG_LAYOUT_... */
+    char names[64];            /* what rg_model_info.kernels shows */
+    void *packed;              /* rows of x, made ready; calls take turns, so one is enough */
+    size_t packed_bytes;
+    char *rooms;               /* one for each thread */
+    size_t room_bytes;         /* of one */
+} rgi_cpu_backend;
+
+/* Runs task(argument, index, room) for every index; room is memory of the thread's own. */
+typedef void rgi_cpu_task(void *argument, size_t index, void *room);
+void rgi_cpu_run(rgi_cpu_backend *backend, rgi_cpu_task *task, void *argument, size_t n_tasks);
+
+/* At least so much memory in each room, and for packed rows. false: none left. Nothing is taken when there is enough. */
+bool rgi_cpu_reserve_rooms(rgi_cpu_backend *backend, size_t bytes);
+bool rgi_cpu_reserve_packed(rgi_cpu_backend *backend, size_t bytes);
+
+rg_status rgi_cpu_matmul(void *self, const rg_matmul_args *args);
+rg_status rgi_cpu_linear(void *self, const rg_linear_args *args);
+rg_status rgi_cpu_scan(void *self, const rg_scan_args *args);
+rg_status rgi_cpu_recurrence(void *self, const rg_recurrence_args *args);
+rg_status rgi_cpu_attention(void *self, const rg_attention_args *args);
+rg_status rgi_cpu_window_write(void *self, const rg_window_write_args *args);
+rg_status rgi_cpu_embed(void *self, const rg_embed_args *args);
+rg_status rgi_cpu_rms_norm(void *self, const rg_norm_args *args);
+rg_status rgi_cpu_elementwise(void *self, const rg_elementwise_args *args);
+rg_status rgi_cpu_conv1d(void *self, const rg_conv1d_args *args);
+rg_status rgi_cpu_rope(void *self, const rg_rope_args *args);
+
+/* Whether rows are rounded to bfloat16 for a product with weights of this type. */
+static inline bool rgi_cpu_rounds(const rgi_cpu_backend *backend, int w_type) { return w_type == RG_TYPE_BF16 && backend->compute != RG_TYPE_F32; }
+
+#endif

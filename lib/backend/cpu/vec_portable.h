@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Vectors of four floats in the compiler's vector types, for any processor; multiplication and addition are not fused. */
+#ifndef RGI_VEC_PORTABLE_H
+#define RGI_VEC_PORTABLE_H
+
+#include <math.h>
+#include <string.h>
+
+#include "backend/cpu/vec.h"
+#include "base/float16.h"
+
+#define VL 4
+#define VEC_REGISTERS 16
+typedef float vf __attribute__((vector_size(16)));
+typedef int32_t vi __attribute__((vector_size(16)));
+typedef uint32_t vu __attribute__((vector_size(16)));
+
+static inline vf vf_load(const float *p)
+{
+    vf v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static inline void vf_store(float *p, vf v) { memcpy(p, &v, sizeof v); }
+static inline vf vf_set(float x) { return (vf){ x, x, x, x }; }
+static inline vf vf_zero(void) { return vf_set(0.0f); }
+static inline vf vf_add(vf a, vf b) { return a + b; }
+static inline vf vf_sub(vf a, vf b) { return a - b; }
+static inline vf vf_mul(vf a, vf b) { return a * b; }
+static inline vf vf_div(vf a, vf b) { return a / b; }
+static inline vf vf_sqrt(vf a) { return (vf){ sqrtf(a[0]), sqrtf(a[1]), sqrtf(a[2]), sqrtf(a[3]) }; }
+static inline vf vf_fma(vf a, vf b, vf c) { return a * b + c; }
+static inline vf vf_choose(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
+static inline vf vf_abs(vf a) { return (vf)((vi)a & 0x7fffffff); }
+/* The second operand where either is NaN. */
+static inline vf vf_max(vf a, vf b) { return vf_choose(a > b, a, b); }
+static inline vf vf_min(vf a, vf b) { return vf_choose(a < b, a, b); }
+/* |x| < 2^22, to nearest even. */
+static inline vf vf_round(vf x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
+/* 2^k for an integral k in [-126, 127]: the sum holds k + 127 in its lowest bits. */
+static inline vf vf_power_of_2(vf k) { return (vf)((vu)(k + (0x1.8p23f + 127.0f)) << 23); }
+/* The sign of s on the magnitude m >= 0. */
+static inline vf vf_with_sign(vf m, vf s) { return (vf)((vi)m | ((vi)s & INT32_MIN)); }
+/* a where x < limit, else b; b where x is NaN. */
+static inline vf vf_where_below(vf x, vf limit, vf a, vf b) { return vf_choose(x < limit, a, b); }
+
+static inline float vf_sum(vf v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+static inline float vf_largest(vf v)
+{
+    const float a = v[0] > v[2] ? v[0] : v[2], b = v[1] > v[3] ? v[1] : v[3];
+    return a > b ? a : b;
+}
+
+/* 8 bfloat16: those with even and those with odd index. */
+static inline void vf_load_bf16_pairs(const uint16_t *p, vf *even, vf *odd)
+{
+    vu v;
+    memcpy(&v, p, sizeof v);
+    *even = (vf)(v << 16);
+    *odd = (vf)(v & 0xffff0000u);
+}
+
+/* The same split of 8 floats, and back. */
+static inline void vf_split(const float *p, vf *even, vf *odd)
+{
+    *even = (vf){ p[0], p[2], p[4], p[6] };
+    *odd = (vf){ p[1], p[3], p[5], p[7] };
+}
+
+static inline void vf_join(float *p, vf even, vf odd)
+{
+    for (int i = 0; i < VL; i++) p[2 * i] = even[i], p[2 * i + 1] = odd[i];
+}
+
+static inline vf vf_load_bf16(const uint16_t *p) { return (vf){ rgi_from_bf16(p[0]), rgi_from_bf16(p[1]), rgi_from_bf16(p[2]), rgi_from_bf16(p[3]) }; }
+static inline vf vf_load_f16(const uint16_t *p) { return (vf){ rgi_from_f16(p[0]), rgi_from_f16(p[1]), rgi_from_f16(p[2]), rgi_from_f16(p[3]) }; }
+
+/* To nearest even; a NaN stays one. */
+static inline void vf_store_bf16(uint16_t *p, vf v)
+{
+    for (int i = 0; i < VL; i++) p[i] = rgi_to_bf16(v[i]);
+}
+static inline void vf_store_f16(uint16_t *p, vf v)
+{
+    for (int i = 0; i < VL; i++) p[i] = rgi_to_f16(v[i]);
+}
+
+#endif
