@@ -102,6 +102,14 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) -Iinclude $(if $(filter lib/% tests/%,$<),-Ilib -Itests) $(DEFINES) $(CPPFLAGS) $(CFLAGS) $(STRICT) -MMD -MP -c $< -o $@
 
+# Kernels of one instruction set each; chosen when the library runs. Only these files may use more than the baseline.
+$(BUILD)/lib/backend/cpu/kernels_%.o: STRICT += -O3
+ifeq ($(shell uname -m),x86_64)
+$(BUILD)/lib/backend/cpu/kernels_avx2.o: STRICT += -mavx2 -mfma -mf16c
+$(BUILD)/lib/backend/cpu/kernels_avx512.o: STRICT += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
+$(BUILD)/lib/backend/cpu/kernels_avx512bf16.o: STRICT += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c
+endif
+
 $(BUILD)/lib/io/demo_data.o: lib/io/demo_data.S $(wildcard examples/demo/model/*)
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) -c $< -o $@

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/info.h"
+#include "backend/cpu/cpu_features.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "model/model_id.h"
@@ -115,6 +116,32 @@ rg_status rg_model_options_set_window(rg_model_options *options, int window)
     options->window = window;
     return RG_OK;
 }
+
+rg_status rg_model_options_set_compute(rg_model_options *options, int type)
+{
+    if (!options || (type != RG_TYPE_DEFAULT && type != RG_TYPE_F32 && type != RG_TYPE_BF16)) return RG_ERR_ARGUMENT;
+    options->compute = type;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_cpu_mask(rg_model_options *options, uint32_t mask)
+{
+    if (!options) return RG_ERR_ARGUMENT;
+    options->has_cpu_mask = true;
+    options->cpu_mask = mask;
+    return RG_OK;
+}
+
+rg_status rg_model_options_set_weight_layout(rg_model_options *options, int layout)
+{
+    if (!options || layout < RG_LAYOUT_AUTO || layout > RG_LAYOUT_PACKED) return RG_ERR_ARGUMENT;
+    options->weight_layout = layout;
+    return RG_OK;
+}
+
+uint32_t rg_cpu_features(void) { return rgi_cpu_features(); }
+
+const char *rg_cpu_rungs(void) { return rgi_backend_rungs(); }
 
 rg_status rg_model_options_set_page_length(rg_model_options *options, unsigned page_length)
 {

@@ -35,6 +35,21 @@ const rg_backend_ops *rgi_backend_builtin(const char *name)
     return NULL;
 }
 
+#define PORTABLE "portable"
+
+const char *rgi_backend_rungs(void)
+{
+    const uint32_t features = rgi_cpu_features();
+#if defined(__x86_64__)
+    if (!(features & RG_CPU_AVX2)) return PORTABLE;
+    if (!(features & RG_CPU_AVX512)) return "avx2," PORTABLE;
+    return features & RG_CPU_AVX512_BF16 ? "avx512-bf16,avx512,avx2," PORTABLE : "avx512,avx2," PORTABLE;
+#else
+    (void)features;
+    return PORTABLE;
+#endif
+}
+
 bool rgi_backend_rung(const char *name, uint32_t *features)
 {
     if (strncmp(name, "cpu:", 4) != 0) return false;

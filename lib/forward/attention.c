@@ -22,9 +22,12 @@ rg_status rgi_forward_attention(rgi_chunk *chunk, uint32_t layer)
     const rg_tensor q = rgi_chunk_work(chunk, &at, head_columns), k = rgi_chunk_work(chunk, &at, key_columns);
     const rg_tensor v = rgi_chunk_work(chunk, &at, key_columns), attended = rgi_chunk_work(chunk, &at, head_columns);
 
-    RGI_TRY(rgi_chunk_linear(chunk, layer, RGI_Q, RGI_Q_BIAS, &q, &chunk->y));
-    RGI_TRY(rgi_chunk_linear(chunk, layer, RGI_K, RGI_K_BIAS, &k, &chunk->y));
-    RGI_TRY(rgi_chunk_linear(chunk, layer, RGI_V, RGI_V_BIAS, &v, &chunk->y));
+    const rg_product products[] = {
+        rgi_chunk_product(chunk, layer, RGI_Q, RGI_Q_BIAS, &q),
+        rgi_chunk_product(chunk, layer, RGI_K, RGI_K_BIAS, &k),
+        rgi_chunk_product(chunk, layer, RGI_V, RGI_V_BIAS, &v),
+    };
+    RGI_TRY(rgi_chunk_linear(chunk, &chunk->y, products, 3));
     RGI_TRY(rotate(chunk, &q, config->num_heads));
     RGI_TRY(rotate(chunk, &k, config->num_kv_heads));
     RGI_TRY(rgi_chunk_tap(chunk, "q_rope", (int)layer, &q));
@@ -38,5 +41,5 @@ rg_status rgi_forward_attention(rgi_chunk *chunk, uint32_t layer)
     const rg_attention_args args = { sizeof args, &attended, &q, &layout, model->past, scale, chunk->n_segments, chunk->segments };
     RGI_TRY(rgi_window_attention(chunk->backend, &args));
     RGI_TRY(rgi_chunk_tap(chunk, "attn", (int)layer, &attended));
-    return rgi_chunk_linear(chunk, layer, RGI_O, RGI_O_BIAS, &chunk->y, &attended);
+    return rgi_chunk_linear_out(chunk, layer, RGI_O, RGI_O_BIAS, &attended, "temporal");
 }

@@ -9,12 +9,6 @@ static rg_status normalise(rgi_chunk *chunk, uint32_t layer, rgi_role role)
     return rgi_rms_norm(chunk->backend, &args);
 }
 
-static rg_status add_to_residual(rgi_chunk *chunk)
-{
-    const rg_elementwise_args args = { sizeof args, RG_ADD, &chunk->x, &chunk->x, &chunk->y, 0 };
-    return rgi_elementwise(chunk->backend, &args);
-}
-
 /* NaN and infinity in any row show in the sum of the absolute values. */
 static rg_status check_finite(const rgi_chunk *chunk, uint32_t layer)
 {
@@ -41,11 +35,8 @@ rg_status rgi_forward_block(rgi_chunk *chunk, uint32_t layer)
         RGI_TRY(rgi_forward_recurrent(chunk, layer));
     else
         RGI_TRY(rgi_forward_attention(chunk, layer));
-    RGI_TRY(rgi_chunk_tap(chunk, "temporal", (int)layer, &chunk->y));
-    RGI_TRY(add_to_residual(chunk));
     RGI_TRY(normalise(chunk, layer, RGI_CHANNEL_NORM));
     RGI_TRY(rgi_forward_mlp(chunk, layer));
-    RGI_TRY(add_to_residual(chunk));
     RGI_TRY(rgi_chunk_tap(chunk, "out", (int)layer, &chunk->x));
     return check_finite(chunk, layer);
 }

@@ -150,18 +150,32 @@ rg_status rgi_chunk_tap(const rgi_chunk *chunk, const char *name, int layer, con
     return status;
 }
 
-rg_status rgi_chunk_linear(const rgi_chunk *chunk, uint32_t layer, rgi_role weight, rgi_role bias, const rg_tensor *y, const rg_tensor *x)
+rg_product rgi_chunk_product(const rgi_chunk *chunk, uint32_t layer, rgi_role weight, rgi_role bias, const rg_tensor *y)
 {
     const rgi_layer_weights *w = &chunk->model->weights.layers[layer];
-    const rg_matmul_args args = {
-        .struct_size = sizeof args,
-        .y = y,
-        .x = x,
-        .w = &w->tensors[weight],
-        .bias = w->tensors[bias].buffer ? &w->tensors[bias] : NULL,
-        .is_w_transposed = 1,
-        .weights = chunk->model->bound,
-        .weight_index = w->matrix_index[weight],
-    };
-    return rgi_matmul(chunk->backend, &args);
+    return (rg_product){ .struct_size = sizeof(rg_product), .y = y, .w = &w->tensors[weight], .bias = w->tensors[bias].buffer ? &w->tensors[bias] : NULL,
+                         .weight_index = w->matrix_index[weight] };
+}
+
+rg_status rgi_chunk_linear(const rgi_chunk *chunk, const rg_tensor *x, const rg_product *products, size_t n_products)
+{
+    const rg_product *list[4];
+    for (size_t i = 0; i < n_products; i++) list[i] = &products[i];
+    const rg_linear_args args = { sizeof args, x, n_products, list, chunk->model->bound };
+    return rgi_linear(chunk->backend, &args);
+}
+
+rg_status rgi_chunk_linear_out(rgi_chunk *chunk, uint32_t layer, rgi_role weight, rgi_role bias, const rg_tensor *x, const char *tap)
+{
+    if (!rgi_chunk_has_tap(chunk) || !tap) {
+        rg_product product = rgi_chunk_product(chunk, layer, weight, bias, &chunk->x);
+        product.is_added = 1;
+        product.room = &chunk->y;
+        return rgi_chunk_linear(chunk, x, &product, 1);
+    }
+    const rg_product product = rgi_chunk_product(chunk, layer, weight, bias, &chunk->y);
+    const rg_elementwise_args add = { sizeof add, RG_ADD, &chunk->x, &chunk->x, &chunk->y, 0 };
+    RGI_TRY(rgi_chunk_linear(chunk, x, &product, 1));
+    RGI_TRY(rgi_chunk_tap(chunk, tap, (int)layer, &chunk->y));
+    return rgi_elementwise(chunk->backend, &add);
 }

@@ -74,8 +74,14 @@ rg_status rgi_chunk_tap(const rgi_chunk *chunk, const char *name, int layer, con
 
 static inline bool rgi_chunk_has_tap(const rgi_chunk *chunk) { return chunk->run && chunk->run->tap; }
 
-/* y = x w^T + b of a layer's matrix role; bias may be absent. */
-rg_status rgi_chunk_linear(const rgi_chunk *chunk, uint32_t layer, rgi_role weight, rgi_role bias, const rg_tensor *y, const rg_tensor *x);
+/* y = x w^T + b of a layer's matrix role, to be given to rgi_chunk_linear; bias may be absent. */
+rg_product rgi_chunk_product(const rgi_chunk *chunk, uint32_t layer, rgi_role weight, rgi_role bias, const rg_tensor *y);
+
+/* At most four products of the same rows. */
+rg_status rgi_chunk_linear(const rgi_chunk *chunk, const rg_tensor *x, const rg_product *products, size_t n_products);
+
+/* The last product of a block, added to the residual stream; with a tap it stands in chunk->y first, under that name unless NULL. */
+rg_status rgi_chunk_linear_out(rgi_chunk *chunk, uint32_t layer, rgi_role weight, rgi_role bias, const rg_tensor *x, const char *tap);
 
 /* The rooms a chunk goes through; each returns RG_OK or the reason to drop the chunk. */
 rg_status rgi_forward_embed(rgi_chunk *chunk);

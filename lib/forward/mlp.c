@@ -5,12 +5,14 @@
 rg_status rgi_forward_mlp(rgi_chunk *chunk, uint32_t layer)
 {
     uint64_t at = 0;
-    const rg_tensor gate = rgi_chunk_work(chunk, &at, chunk->model->config.mlp_width);
-    const rg_tensor up = rgi_chunk_work(chunk, &at, chunk->model->config.mlp_width);
-    rg_status status = rgi_chunk_linear(chunk, layer, RGI_MLP_GATE, RGI_MLP_GATE_BIAS, &gate, &chunk->y);
-    if (status == RG_OK) status = rgi_chunk_linear(chunk, layer, RGI_MLP_UP, RGI_MLP_UP_BIAS, &up, &chunk->y);
-    const rg_elementwise_args gated = { sizeof gated, RG_GELU_GATE, &gate, &gate, &up, 0 };
-    if (status == RG_OK) status = rgi_elementwise(chunk->backend, &gated);
-    if (status == RG_OK) status = rgi_chunk_linear(chunk, layer, RGI_MLP_DOWN, RGI_MLP_DOWN_BIAS, &chunk->y, &gate);
-    return status;
+    const rg_tensor gated = rgi_chunk_work(chunk, &at, chunk->model->config.mlp_width), room = rgi_chunk_work(chunk, &at, chunk->model->config.mlp_width);
+    const rg_product up = rgi_chunk_product(chunk, layer, RGI_MLP_UP, RGI_MLP_UP_BIAS, NULL);
+    rg_product product = rgi_chunk_product(chunk, layer, RGI_MLP_GATE, RGI_MLP_GATE_BIAS, &gated);
+    product.operation = RG_GELU_GATE;
+    product.second_w = up.w;
+    product.second_bias = up.bias;
+    product.second_weight_index = up.weight_index;
+    product.room = &room;
+    RGI_TRY(rgi_chunk_linear(chunk, &chunk->y, &product, 1));
+    return rgi_chunk_linear_out(chunk, layer, RGI_MLP_DOWN, RGI_MLP_DOWN_BIAS, &gated, NULL);
 }

@@ -115,7 +115,8 @@ static rg_status bind_backend(rg_model *model, const rg_model_options *options, 
 {
     rgi_backend_choice choice = { 0 };
     if (options)
-        choice = (rgi_backend_choice){ options->backend, options->ops, options->n_threads, options->parallel_for, options->parallel_user };
+        choice = (rgi_backend_choice){ options->backend, options->ops, options->n_threads, options->parallel_for, options->parallel_user,
+                                       options->compute, options->weight_layout, options->has_cpu_mask, options->cpu_mask };
     rg_status status = rgi_backend_open(&model->backend, &model->host, &choice, error);
     if (status != RG_OK) return status;
     const rg_bind_args args = { sizeof args, model->weights.n_matrices, model->weights.matrices, 0, 1, 1 };

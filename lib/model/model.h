@@ -29,6 +29,9 @@ struct rg_model_options {
     char *backend;
     const rg_backend_ops *ops;
     int window;
+    int compute, weight_layout;
+    bool has_cpu_mask;
+    uint32_t cpu_mask;
     unsigned page_length;
     bool is_mapped, allows_nonfinite;
     char *hub_cache;

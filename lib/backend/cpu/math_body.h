@@ -88,16 +88,28 @@ VEC_BODY void vf_store_n(float *p, vf v, size_t n)
     memcpy(p, all, n * sizeof *p);
 }
 
-/* VL elements of any type, or the first n of them. */
+/* A vector of a row that has `left` elements left; lanes beyond them are zeros, and are not stored. */
+VEC_BODY vf vf_get(const float *p, size_t left) { return left >= VL ? vf_load(p) : vf_load_n(p, left); }
+
+VEC_BODY void vf_put(float *p, vf v, size_t left)
+{
+    if (left >= VL)
+        vf_store(p, v);
+    else
+        vf_store_n(p, v, left);
+}
+
+/* The same of any type. */
 VEC_BODY vf vf_load_any(const void *p, int type)
 {
     return type == RG_TYPE_BF16 ? vf_load_bf16(p) : type == RG_TYPE_F16 ? vf_load_f16(p) : vf_load(p);
 }
 
-VEC_BODY vf vf_load_any_n(const void *p, int type, size_t n)
+VEC_BODY vf vf_get_any(const void *p, int type, size_t left)
 {
+    if (left >= VL) return vf_load_any(p, type);
     uint32_t all[VL] = { 0 };
-    memcpy(all, p, n * (type == RG_TYPE_F32 ? 4 : 2));
+    memcpy(all, p, left * (type == RG_TYPE_F32 ? 4 : 2));
     return vf_load_any(all, type);
 }
 

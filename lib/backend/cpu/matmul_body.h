@@ -152,7 +152,7 @@ static void pack(const rgi_packed *packed, const float *x, size_t x_stride, size
 }
 
 /* Weights [K, N]: vectors along N, k ascending; nv vectors by mr rows. */
-VEC_BODY void straight_tile(const rgi_straight *s, size_t m, size_t n, int type, int mr, int nv, size_t n_rest)
+VEC_BODY void straight_tile(const rgi_straight *s, size_t m, size_t n, int type, int mr, int nv, size_t n_left)
 {
     vf sums[6 * 2]; /* also for one row of four vectors */
     VEC_UNROLL for (int i = 0; i < mr * nv; i++) sums[i] = vf_zero();
@@ -161,7 +161,7 @@ VEC_BODY void straight_tile(const rgi_straight *s, size_t m, size_t n, int type,
         vf weights[4];
         VEC_UNROLL for (int j = 0; j < nv; j++)
         {
-            weights[j] = n_rest ? vf_load_any_n(w, type, n_rest) : vf_load_any(vec_at(w, type, (size_t)j * VL), type);
+            weights[j] = vf_get_any(vec_at(w, type, (size_t)j * VL), type, n_left);
             VEC_HOLD(weights[j]);
         }
         VEC_UNROLL for (int i = 0; i < mr; i++)
@@ -172,10 +172,7 @@ VEC_BODY void straight_tile(const rgi_straight *s, size_t m, size_t n, int type,
     }
     for (int i = 0; i < mr; i++) {
         float *y = s->y + (m + (size_t)i) * s->y_stride + n;
-        if (n_rest)
-            vf_store_n(y, sums[i * nv], n_rest);
-        else
-            for (int j = 0; j < nv; j++) vf_store(y + j * VL, sums[i * nv + j]);
+        for (int j = 0; j < nv; j++) vf_put(y + j * VL, sums[i * nv + j], n_left);
     }
 }
 
@@ -183,9 +180,9 @@ VEC_BODY void straight_columns(const rgi_straight *s, size_t m, int type, int mr
 {
     size_t n = 0;
     if (mr == 1)
-        for (; n + 4 * VL <= s->n_columns; n += 4 * VL) straight_tile(s, m, n, type, mr, 4, 0);
-    for (; n + 2 * VL <= s->n_columns; n += 2 * VL) straight_tile(s, m, n, type, mr, 2, 0);
-    for (; n + VL <= s->n_columns; n += VL) straight_tile(s, m, n, type, mr, 1, 0);
+        for (; n + 4 * VL <= s->n_columns; n += 4 * VL) straight_tile(s, m, n, type, mr, 4, VL);
+    for (; n + 2 * VL <= s->n_columns; n += 2 * VL) straight_tile(s, m, n, type, mr, 2, VL);
+    for (; n + VL <= s->n_columns; n += VL) straight_tile(s, m, n, type, mr, 1, VL);
     if (n < s->n_columns) straight_tile(s, m, n, type, mr, 1, s->n_columns - n);
 }
 

@@ -4,8 +4,7 @@
 static void rates(float *rate, const float *decay, size_t n)
 {
     const vf c = vf_set(-8.0f); /* the constant c of the paper, with its sign */
-    FOR_EACH_VECTOR(n, vf_store(rate + i, vf_mul(c, vf_softplus(vf_load(decay + i)))),
-                    vf_store_n(rate + i, vf_mul(c, vf_softplus(vf_load_n(decay + i, n_rest))), n_rest));
+    for (size_t i = 0; i < n; i += VL) vf_put(rate + i, vf_mul(c, vf_softplus(vf_get(decay + i, n - i))), n - i);
 }
 
 /* One vector of channels at one row. */
@@ -32,36 +31,26 @@ VEC_BODY recur_step recur_one(vf x, vf gate_x, vf gate_a, vf rate, vf h, bool is
     return s;
 }
 
-static void recur_taps(const rgi_recur *r, const recur_step *s, size_t t, size_t i, size_t n)
+static void recur_taps(const rgi_recur *r, const recur_step *s, size_t t, size_t i, size_t left)
 {
-    vf_store_n(r->tap_gate_x + t * r->tap_stride + i, s->input_gate, n);
-    vf_store_n(r->tap_gate_a + t * r->tap_stride + i, s->recurrence_gate, n);
-    vf_store_n(r->tap_a + t * r->tap_stride + i, s->a, n);
-    vf_store_n(r->tap_u + t * r->tap_stride + i, s->u, n);
-}
-
-/* Channels [i, i + n) of row t. */
-VEC_BODY void recur_vector(const rgi_recur *r, size_t t, size_t i, size_t n)
-{
-#define RECUR_LOAD(p) (n == VL ? vf_load(p) : vf_load_n(p, n))
-    vf gate_x = RECUR_LOAD(r->gate_x + t * r->gate_stride + i), gate_a = RECUR_LOAD(r->gate_a + t * r->gate_stride + i);
-    if (r->input_bias) gate_x = vf_add(gate_x, RECUR_LOAD(r->input_bias + i));
-    if (r->recurrence_bias) gate_a = vf_add(gate_a, RECUR_LOAD(r->recurrence_bias + i));
-    const vf x = RECUR_LOAD(r->x + t * r->x_stride + i);
-    const recur_step s = recur_one(x, gate_x, gate_a, RECUR_LOAD(r->rate + i), RECUR_LOAD(r->h + i), r->is_start && t == 0);
-    const vf y = r->multiplier ? vf_mul(s.h, RECUR_LOAD(r->multiplier + t * r->multiplier_stride + i)) : s.h;
-    if (n == VL) {
-        vf_store(r->h + i, s.h);
-        vf_store(r->y + t * r->y_stride + i, y);
-    } else {
-        vf_store_n(r->h + i, s.h, n);
-        vf_store_n(r->y + t * r->y_stride + i, y, n);
-    }
-    if (r->tap_a) recur_taps(r, &s, t, i, n);
-#undef RECUR_LOAD
+    vf_put(r->tap_gate_x + t * r->tap_stride + i, s->input_gate, left);
+    vf_put(r->tap_gate_a + t * r->tap_stride + i, s->recurrence_gate, left);
+    vf_put(r->tap_a + t * r->tap_stride + i, s->a, left);
+    vf_put(r->tap_u + t * r->tap_stride + i, s->u, left);
 }
 
 static void recur(const rgi_recur *r)
 {
-    for (size_t t = 0; t < r->n_rows; t++) FOR_EACH_VECTOR(r->n, recur_vector(r, t, i, VL), recur_vector(r, t, i, n_rest));
+    for (size_t t = 0; t < r->n_rows; t++)
+        for (size_t i = 0; i < r->n; i += VL) {
+            const size_t left = r->n - i;
+            vf gate_x = vf_get(r->gate_x + t * r->gate_stride + i, left), gate_a = vf_get(r->gate_a + t * r->gate_stride + i, left);
+            if (r->input_bias) gate_x = vf_add(gate_x, vf_get(r->input_bias + i, left));
+            if (r->recurrence_bias) gate_a = vf_add(gate_a, vf_get(r->recurrence_bias + i, left));
+            const vf x = vf_get(r->x + t * r->x_stride + i, left);
+            const recur_step s = recur_one(x, gate_x, gate_a, vf_get(r->rate + i, left), vf_get(r->h + i, left), r->is_start && t == 0);
+            vf_put(r->h + i, s.h, left);
+            vf_put(r->y + t * r->y_stride + i, r->multiplier ? vf_mul(s.h, vf_get(r->multiplier + t * r->multiplier_stride + i, left)) : s.h, left);
+            if (r->tap_a) recur_taps(r, &s, t, i, left);
+        }
 }
