@@ -17,6 +17,12 @@ WITH_DEMO   ?= $(if $(wildcard examples/demo/model/model.safetensors),1,0)
 WITH_EDIT   ?= 1
 SANITIZE    ?=
 
+# A cross compiler (CC=aarch64-linux-gnu-gcc) comes with an archiver of its own.
+TARGET  := $(shell $(CC) -dumpmachine)
+ifeq ($(origin AR),default)
+AR      := $(or $(shell $(CC) -print-prog-name=ar),ar)
+endif
+
 number  = $(shell sed -n 's/^\#define $(1) //p' include/recurrentgemma/version.h)
 ABI     := $(call number,RG_ABI)
 VERSION := $(call number,RG_VERSION_MAJOR).$(call number,RG_VERSION_MINOR).$(call number,RG_VERSION_PATCH)
@@ -102,12 +108,16 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) -Iinclude $(if $(filter lib/% tests/%,$<),-Ilib -Itests) $(DEFINES) $(CPPFLAGS) $(CFLAGS) $(STRICT) -MMD -MP -c $< -o $@
 
-# Kernels of one instruction set each; chosen when the library runs. Only these files may use more than the baseline.
+# Kernels of one instruction set each; chosen when the library runs. Only these files may use more than the baseline. Which they are is a
+# question of what the compiler makes programs for, not of where it runs.
 $(BUILD)/lib/backend/cpu/kernels_%.o: STRICT += -O3
-ifeq ($(shell uname -m),x86_64)
+ifneq ($(filter x86_64%,$(TARGET)),)
 $(BUILD)/lib/backend/cpu/kernels_avx2.o: STRICT += -mavx2 -mfma -mf16c
 $(BUILD)/lib/backend/cpu/kernels_avx512.o: STRICT += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
 $(BUILD)/lib/backend/cpu/kernels_avx512bf16.o: STRICT += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c
+endif
+ifneq ($(filter aarch64%,$(TARGET)),)
+$(BUILD)/lib/backend/cpu/kernels_neonbf16.o: STRICT += -march=armv8.2-a+bf16
 endif
 
 $(BUILD)/lib/io/demo_data.o: lib/io/demo_data.S $(wildcard examples/demo/model/*)

@@ -15,6 +15,9 @@ const rgi_cpu_kernels *const rgi_cpu_rungs[] = {
     &rgi_kernels_avx512bf16,
     &rgi_kernels_avx512,
     &rgi_kernels_avx2,
+#elif defined(__aarch64__)
+    &rgi_kernels_neonbf16,
+    &rgi_kernels_neon,
 #endif
     &rgi_kernels_portable,
 };

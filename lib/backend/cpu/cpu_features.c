@@ -34,14 +34,18 @@ uint32_t rgi_cpu_features(void)
     return found;
 }
 
-#elif defined(__aarch64__) && defined(__linux__)
+#elif defined(__aarch64__)
 
+#if defined(__linux__)
 #include <sys/auxv.h>
+#endif
 
 uint32_t rgi_cpu_features(void)
 {
     uint32_t found = RG_CPU_NEON; /* every aarch64 processor has it */
-    if (getauxval(AT_HWCAP2) & 1ul << 14) found |= RG_CPU_NEON_BF16; /* HWCAP2_BF16 */
+#if defined(__linux__)
+    if (getauxval(AT_HWCAP2) & 1ul << 14) found |= RG_CPU_NEON_BF16; /* HWCAP2_BF16; a name that older headers lack */
+#endif
     return found;
 }
 

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The rung "neon": Advanced SIMD, without the extensions that only some processors have. */
+#if defined(__aarch64__)
+#include "backend/cpu/vec_neon.h"
+
+#include "backend/cpu/kernels_body.h"
+
+const rgi_cpu_kernels rgi_kernels_neon = {
+    .name = "neon", .needs = RG_CPU_NEON, .packed_bytes = packed_bytes, .pack = pack, .product = product, RUNG_KERNELS
+};
+#endif
