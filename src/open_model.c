@@ -7,10 +7,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include <recurrentgemma/backend.h>
+
 #include "complain.h"
 #include "ctrl_c.h"
 #include "progress_bar.h"
 
+_Static_assert(RG_TYPE_DEFAULT == 0 && RG_TYPE_F32 == 1, "--compute default|f32 gives the index of the word");
+_Static_assert(RG_LAYOUT_AUTO == 0 && RG_LAYOUT_STORED == 1 && RG_LAYOUT_PACKED == 2, "--layout auto|stored|packed gives the index of the word");
 _Static_assert(RG_WINDOW_DEEPMIND == 0 && RG_WINDOW_HF == 1, "--window deepmind|hf gives the index of the word");
 
 static void log_line(void *user, int level, const char *line)
@@ -48,11 +52,64 @@ static bool find_hub_cache(char *path, size_t room)
     return join(path, room, "~", "/.cache/huggingface/hub");
 }
 
+static const struct {
+    const char *name;
+    uint32_t bit;
+} features[] = {
+    { "avx2", RG_CPU_AVX2 },       { "avx512", RG_CPU_AVX512 }, { "avx512-bf16", RG_CPU_AVX512_BF16 },
+    { "amx-bf16", RG_CPU_AMX_BF16 }, { "neon", RG_CPU_NEON },     { "neon-bf16", RG_CPU_NEON_BF16 },
+};
+
+bool parse_cpu_mask(uint32_t *mask, const char *list)
+{
+    char *end = NULL;
+    *mask = 0;
+    if (list[0] >= '0' && list[0] <= '9') {
+        const unsigned long bits = strtoul(list, &end, 0);
+        *mask = (uint32_t)bits;
+        return *end == '\0' && bits <= UINT32_MAX;
+    }
+    if (strcmp(list, "none") == 0) return true;
+    for (const char *at = list;; at++) {
+        const size_t bytes = strcspn(at, ",");
+        size_t i = 0;
+        while (i < sizeof features / sizeof *features && (strlen(features[i].name) != bytes || memcmp(features[i].name, at, bytes) != 0)) i++;
+        if (i == sizeof features / sizeof *features) return false;
+        *mask |= features[i].bit;
+        at += bytes;
+        if (*at == '\0') return true;
+    }
+}
+
+/* What --cpu-mask or RG_CPU_MASK asks for. 0 or, after a complaint, EXIT_USAGE. */
+static int set_cpu_mask(rg_model_options *options, const model_choice *choice)
+{
+    const char *list = choice->cpu_mask ? choice->cpu_mask : environment("RG_CPU_MASK");
+    uint32_t mask;
+    if (!list) return 0;
+    if (!parse_cpu_mask(&mask, list))
+        return complain_usage("%s wants features such as avx2,avx512, or none, not '%s'", choice->cpu_mask ? "--cpu-mask" : "RG_CPU_MASK", list);
+    rg_model_options_set_cpu_mask(options, mask);
+    return 0;
+}
+
+static rg_status set_kernels(rg_model_options *options, const model_choice *choice)
+{
+    rg_limits limits = { .struct_size = sizeof limits };
+    rg_status status = rg_model_options_set_compute(options, choice->compute == 2 ? RG_TYPE_BF16 : choice->compute);
+    if (!status) status = rg_model_options_set_weight_layout(options, choice->layout);
+    if (!status && choice->ops) status = rg_model_options_set_backend_ops(options, choice->ops, RG_BACKEND_ABI);
+    if (!status && choice->chunk_rows) status = rg_limits_get_default(&limits);
+    limits.chunk_rows = (uint32_t)choice->chunk_rows;
+    if (!status && choice->chunk_rows) status = rg_model_options_set_limits(options, &limits);
+    return status;
+}
+
 static rg_status set_options(rg_model_options *options, const model_choice *choice)
 {
     char hub_cache[4096];
-    rg_status status = RG_OK;
-    if (choice->backend) status = rg_model_options_set_backend(options, choice->backend);
+    rg_status status = set_kernels(options, choice);
+    if (!status && choice->backend) status = rg_model_options_set_backend(options, choice->backend);
     if (!status && choice->n_threads) status = rg_model_options_set_threads(options, (unsigned)choice->n_threads);
     if (!status && choice->page_length) status = rg_model_options_set_page_length(options, (unsigned)choice->page_length);
     if (!status) status = rg_model_options_set_window(options, choice->window);
@@ -72,6 +129,11 @@ int open_model(rg_model **model, const char *path, const model_choice *choice)
     if (!options || !ctrl_c_catch()) {
         rg_model_options_free(options);
         return complain_memory();
+    }
+    const int code = set_cpu_mask(options, choice);
+    if (code) {
+        rg_model_options_free(options);
+        return code;
     }
     rg_status status = set_options(options, choice);
     progress_begin();

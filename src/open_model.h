@@ -11,6 +11,11 @@
 
 typedef struct model_choice {
     const char *backend;
+    const char *cpu_mask; /* NULL: by RG_CPU_MASK, else all */
+    int compute;          /* RG_TYPE_DEFAULT, or by --compute */
+    int layout;           /* RG_LAYOUT_... */
+    const struct rg_backend_ops *ops; /* kernels of the caller's own, opened as `backend` says; NULL: none */
+    uint64_t chunk_rows;  /* 0: the library's choice */
     uint64_t n_threads;   /* 0: the library's choice */
     uint64_t page_length; /* 0: the library's choice */
     int window;           /* RG_WINDOW_DEEPMIND or RG_WINDOW_HF */
@@ -23,7 +28,11 @@ typedef struct model_choice {
 /* Rows of an option table. */
 #define MODEL_OPTIONS(choice)                                                                                                  \
     OPTION_HEADING("Opening the model:"),                                                                                      \
-    OPTION_TEXT(0, "backend", "NAME", &(choice)->backend, "kernels to use: auto, reference, blis, or the absolute path of a shared object"), \
+    OPTION_TEXT(0, "backend", "NAME", &(choice)->backend, "kernels to use: auto, cpu, cpu:RUNG (avx512-bf16, avx512, avx2, neon, ..., portable), blis, reference, or the absolute path of a shared object"), \
+    OPTION_CHOICE(0, "compute", "default|f32|bf16", &(choice)->compute, "how activations enter products with bf16 weights: rounded (bf16, default) or whole"), \
+    OPTION_TEXT(0, "cpu-mask", "LIST", &(choice)->cpu_mask, "use these features of the processor alone: avx2, avx512, avx512-bf16, amx-bf16, neon, neon-bf16, " \
+                "separated by commas, or none, or a number of bits (default RG_CPU_MASK, else all)"), \
+    OPTION_CHOICE(0, "layout", "auto|stored|packed", &(choice)->layout, "where weights are multiplied from: as stored, or a copy in the kernels' order; auto chooses"), \
     OPTION_COUNT('t', "threads", "N", &(choice)->n_threads, 1, 1024, "worker threads, 1 to 1024 (default: all cores); results do not depend on it"), \
     OPTION_CHOICE(0, "window", "deepmind|hf", &(choice)->window,                                                               \
                   "what attention sees: as trained (W earlier tokens and itself, default) or as Hugging Face decodes (W in all)"), \
@@ -36,6 +45,9 @@ typedef struct model_choice {
     "MODEL is a folder in Hugging Face layout, a hub id such as google/recurrentgemma-2b-it that is in the local hub cache "   \
     "(HF_HUB_CACHE, else HF_HOME/hub, else huggingface/hub in XDG_CACHE_HOME or ~/.cache; nothing is downloaded), or demo, "   \
     "the small model inside the program."
+
+/* RG_CPU_... bits of a list as --cpu-mask takes it. False: it is none. */
+bool parse_cpu_mask(uint32_t *mask, const char *list);
 
 /* Opens a model, with a progress bar and open to Ctrl-C. 0, or an exit code after a complaint. */
 int open_model(rg_model **model, const char *path, const model_choice *choice);

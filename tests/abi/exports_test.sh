@@ -30,7 +30,7 @@ nm -D --defined-only "$shared" | awk '$2 != "A" { print $3 }' | sed 's/@@*/ /' |
 differ "the shared library exports what the map lists, under the version it lists it" "$folder/map" "$folder/exported"
 
 # The compiler expands RG_API; the first name before a bracket is the function's.
-"$CC" -E -P -Iinclude include/recurrentgemma.h | tr '\n' ' ' | sed 's/;/;\n/g' | grep 'visibility("default")' | sed 's/.*visibility("default")))//' |
+"$CC" -E -P -Iinclude -include recurrentgemma/experimental.h include/recurrentgemma.h | tr '\n' ' ' | sed 's/;/;\n/g' | grep 'visibility("default")' | sed 's/.*visibility("default")))//' |
     grep -oE '^[^(]*\(' | grep -oE 'rg_[a-z0-9_]+ *\($' | tr -d ' (' | sort >"$folder/declared"
 differ "the headers declare what the map lists" "$folder/map_names" "$folder/declared"
 

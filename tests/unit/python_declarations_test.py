@@ -18,7 +18,7 @@ from recurrentgemma._library import FUNCTIONS
 
 INCLUDE = os.path.join(ROOT, "include")
 HEADERS = ["version.h", "status.h", "host.h", "tokenizer.h", "model.h", "state.h", "infer.h", "sampler.h", "generate.h", "snapshot.h",
-           "store.h"]  # all but backend.h
+           "store.h", "experimental.h"]  # all but backend.h
 
 
 def read(*path):

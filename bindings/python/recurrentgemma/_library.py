@@ -63,6 +63,7 @@ FUNCTIONS = {
     "rg_model_options_set_interrupt": (c_int, [c_void_p, c_void_p]),
     "rg_model_options_set_backend": (c_int, [c_void_p, c_char_p]),
     "rg_model_options_set_backend_ops": (c_int, [c_void_p, c_void_p, c_uint32]),
+    "rg_backend_builtin": (c_void_p, [c_char_p]),
     "rg_model_options_set_window": (c_int, [c_void_p, c_int]),
     "rg_model_options_set_page_length": (c_int, [c_void_p, c_uint]),
     "rg_model_options_set_map": (c_int, [c_void_p, c_int]),
