@@ -109,7 +109,7 @@ typedef struct rg_limits {
     uint32_t vocab_size;         /**< 2^20 */
     uint32_t piece_bytes;        /**< one vocabulary piece; 4 KiB */
     uint32_t window;             /**< attention window in tokens; 2^20 */
-    uint32_t chunk_rows;         /**< rows evaluated together, all states of a call; 256, at most 4,096 */
+    uint32_t chunk_rows;         /**< rows evaluated together, all states of a call; 512, at most 4,096 */
     uint32_t pooled_scratch;     /**< scratch areas that a model keeps for reuse; 2 */
     uint32_t pooled_pages;       /**< free window pages that a model keeps for reuse; 64 */
 } rg_limits;

@@ -27,7 +27,7 @@ const rg_limits rgi_default_limits = {
     .vocab_size = 1u << 20,
     .piece_bytes = 4096,
     .window = 1u << 20,
-    .chunk_rows = 256,
+    .chunk_rows = 512,
     .pooled_scratch = 2,
     .pooled_pages = 64,
 };
