@@ -33,6 +33,8 @@ void rgi_cpu_run(rgi_cpu_backend *backend, rgi_cpu_task *task, void *argument, s
 bool rgi_cpu_reserve_rooms(rgi_cpu_backend *backend, size_t bytes);
 bool rgi_cpu_reserve_packed(rgi_cpu_backend *backend, size_t bytes);
 
+rg_status rgi_cpu_bind(void *self, void **weights, const rg_bind_args *args);
+void rgi_cpu_release(void *self, void *weights);
 rg_status rgi_cpu_matmul(void *self, const rg_matmul_args *args);
 rg_status rgi_cpu_linear(void *self, const rg_linear_args *args);
 rg_status rgi_cpu_scan(void *self, const rg_scan_args *args);

@@ -20,7 +20,9 @@ enum {
     RGI_PRODUCT_COLUMNS = 64, /* most columns of one call of `product` */
     RGI_ATTEND_HEADS = 16, /* most heads of one call of `attend` */
     RGI_TILE_ROWS = 16,    /* packed weights: tiles of 16 rows ... */
-    RGI_TILE_DEPTH = 32    /* ... by 32 of K, each contiguous */
+    RGI_TILE_DEPTH = 32,   /* ... by 32 of K, each contiguous, zeros behind the last row and the last of K */
+    RGI_PART_COLUMNS = 32, /* most columns of one call of `accumulate` */
+    RGI_PART_ROWS = 512    /* most rows of products that are made in parts of K */
 };
 
 /* Rows of x, made ready for products with weights of one type. */
@@ -31,6 +33,19 @@ typedef struct rgi_packed {
     bool is_rounded; /* to bfloat16, as compute=bf16 asks; only where w_type is RG_TYPE_BF16 */
 } rgi_packed;
 
+/* Where weights lie: row n begins at w + n / RGI_TILE_ROWS * block_bytes + n % RGI_TILE_ROWS * row_bytes, and steps of RGI_TILE_DEPTH elements are
+ * step_bytes apart. Contiguous rows are one case of it, packed tiles the other; in tiles, rows and elements behind the last may be read. */
+typedef struct rgi_weights_at {
+    const void *w;
+    size_t row_bytes, step_bytes, block_bytes;
+    bool is_packed;
+} rgi_weights_at;
+
+static inline const char *rgi_weights_row(const rgi_weights_at *at, size_t n)
+{
+    return (const char *)at->w + n / RGI_TILE_ROWS * at->block_bytes + n % RGI_TILE_ROWS * at->row_bytes;
+}
+
 /* sums[m, n] = sum over k of x[first_row + m, k] * w[n, k], in float32. The order of k is one for every m and n. */
 typedef struct rgi_product {
     float *sums;         /* [n_rows, sums_stride] */
@@ -38,10 +53,22 @@ typedef struct rgi_product {
     const rgi_packed *x;
     size_t first_row;    /* a multiple of RGI_PACK_ROWS */
     size_t n_rows;       /* at most RGI_PRODUCT_ROWS */
-    const void *w;       /* row n begins at w + n * row_bytes; steps of RGI_TILE_DEPTH elements are step_bytes apart */
-    size_t row_bytes, step_bytes; /* step_bytes is RGI_TILE_DEPTH elements where rows are contiguous */
+    rgi_weights_at w;
     size_t n_columns;    /* at most RGI_PRODUCT_COLUMNS */
 } rgi_product;
+
+/* The same for all rows of x and a part of K. Sums of finished parts wait in memory, in the kernel's own order, which changes no bit of them. */
+typedef struct rgi_part {
+    float *sums;         /* rgi_part_floats(x->n_rows) of them */
+    const rgi_packed *x;
+    rgi_weights_at w;
+    const rgi_weights_at *next; /* what comes next, so that it can be fetched meanwhile; NULL: nothing */
+    size_t n_columns, n_next;   /* at most RGI_PART_COLUMNS */
+    size_t from, k;      /* of K; `from` is a multiple of `part_depth`; from 0 on, sums begin at zero */
+} rgi_part;
+
+/* Sums come in blocks of 32 rows of x by RGI_PART_COLUMNS. */
+static inline size_t rgi_part_floats(size_t n_rows) { return (n_rows + 31) / 32 * 32 * RGI_PART_COLUMNS; }
 
 /* y[m, n] = sum over k of x[m, k] * w[k, n], k ascending, for the block-diagonal gates: x whole, w [K, N] as it is stored. */
 typedef struct rgi_straight {
@@ -99,6 +126,11 @@ typedef struct rgi_cpu_kernels {
     /* Packs rows [first_row, first_row + n_rows) of x; first_row is a multiple of RGI_PACK_ROWS, and n_rows too unless these are the last. */
     void (*pack)(const rgi_packed *packed, const float *x, size_t x_stride, size_t first_row, size_t n_rows);
     void (*product)(const rgi_product *p);
+    /* How much of K one part has when n_rows rows (at most RGI_PART_ROWS) are multiplied; 0: `product` is best. A multiple of RGI_TILE_DEPTH. NULL: always 0. */
+    size_t (*part_depth)(size_t n_rows, size_t k);
+    void (*accumulate)(const rgi_part *part);
+    /* sums[m, n] of rows [first_row, first_row + n_rows), at most 16, from a panel's sums; first_row is a multiple of 16. Writes RGI_PART_COLUMNS of each row. */
+    void (*collect)(float *sums, size_t sums_stride, const float *part_sums, size_t first_row, size_t n_rows);
     void (*straight)(const rgi_straight *s);
     void (*finish)(const rgi_finish *f);
 

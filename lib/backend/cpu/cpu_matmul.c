@@ -1,111 +1,140 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Products: rows are packed once, then each task makes a panel of columns for all rows, and finishes it while it is in the cache. */
-#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/cpu_matmul.h"
 #include "base/checked.h"
 
 #define MOST_ROWS 1024 /* rows packed at a time; more go through the weights again */
-
-/* One product and where its panels begin among the tasks. */
-typedef struct panel_source {
-    const rg_tensor *y, *bias, *w, *second_w, *second_bias;
-    size_t first_task;
-    int operation;
-    bool is_added;
-} panel_source;
-
-#define MOST_SOURCES 8 /* products that go together; more go one batch after the other */
-
-typedef struct products {
-    const rgi_cpu_backend *backend;
-    const rg_tensor *x;
-    rgi_packed packed;
-    size_t first_row; /* of x: packed row 0 */
-    panel_source sources[MOST_SOURCES];
-    size_t n_sources;
-} products;
 
 static const float *bias_at(const rg_tensor *bias, size_t n) { return bias ? (const float *)RG_TENSOR_DATA(bias) + n : NULL; }
 
 static void pack_rows(void *argument, size_t index, void *room)
 {
     (void)room;
-    products *p = argument;
+    rgi_products *p = argument;
     const size_t first = index * RGI_PACK_ROWS;
     const float *x = (const float *)RG_TENSOR_DATA(p->x) + p->first_row * p->x->strides[0];
     p->backend->kernels->pack(&p->packed, x, p->x->strides[0], first, rgi_min_size(RGI_PACK_ROWS, p->packed.n_rows - first));
 }
 
-/* sums = rows of x times columns [n, n + n_columns) of w. */
-static void multiply(const products *p, float *sums, const rg_tensor *w, size_t m, size_t n_rows, size_t n, size_t n_columns)
+size_t rgi_cut_into_tasks(rgi_products *p, size_t columns)
 {
-    const size_t row_bytes = w->strides[0] * rgi_type_bytes(w->type);
+    size_t n_tasks = 0;
+    for (size_t s = 0; s < p->n_sources; s++) {
+        p->sources[s].first_task = n_tasks;
+        n_tasks += (p->sources[s].w->shape[0] + columns - 1) / columns;
+    }
+    return n_tasks;
+}
+
+rgi_weights_at rgi_source_weights(const rgi_products *p, const rgi_panel_source *source, bool is_second, size_t n)
+{
+    const rg_tensor *w = is_second ? source->second_w : source->w;
+    const size_t index = is_second ? source->second_weight_index : source->weight_index;
+    rgi_weights_at at = { .step_bytes = RGI_TILE_DEPTH * rgi_type_bytes(w->type) };
+    if (p->bound && p->bound->tiles[index]) {
+        at.is_packed = true;
+        at.row_bytes = at.step_bytes;
+        at.step_bytes = RGI_TILE_ROWS * at.row_bytes;
+        at.block_bytes = (w->shape[1] + RGI_TILE_DEPTH - 1) / RGI_TILE_DEPTH * at.step_bytes;
+        at.w = p->bound->tiles[index];
+    } else {
+        at.row_bytes = w->strides[0] * rgi_type_bytes(w->type);
+        at.block_bytes = RGI_TILE_ROWS * at.row_bytes;
+        at.w = RG_TENSOR_DATA(w);
+    }
+    at.w = rgi_weights_row(&at, n);
+    return at;
+}
+
+/* sums = rows of x times columns [n, n + n_columns) of a source. */
+static void multiply(const rgi_products *p, float *sums, const rgi_panel_source *source, bool is_second, size_t m, size_t n_rows, size_t n, size_t n_columns)
+{
     const rgi_product product = {
         .sums = sums, .sums_stride = RGI_PRODUCT_COLUMNS, .x = &p->packed, .first_row = m, .n_rows = n_rows,
-        .w = (const char *)RG_TENSOR_DATA(w) + n * row_bytes, .row_bytes = row_bytes, .step_bytes = RGI_TILE_DEPTH * rgi_type_bytes(w->type), .n_columns = n_columns,
+        .w = rgi_source_weights(p, source, is_second, n), .n_columns = n_columns,
     };
     p->backend->kernels->product(&product);
+}
+
+void rgi_finish_rows(const rgi_products *p, const rgi_panel_source *source, const float *sums, const float *second, size_t stride, size_t m, size_t n_rows, size_t n, size_t n_columns)
+{
+    for (size_t i = 0; i < n_rows; i++) {
+        const rgi_finish finish = {
+            .y = (float *)RG_TENSOR_DATA(source->y) + (p->first_row + m + i) * source->y->strides[0] + n,
+            .sums = sums + i * stride, .bias = bias_at(source->bias, n),
+            .second_sums = second + i * stride, .second_bias = bias_at(source->second_bias, n),
+            .n = n_columns, .operation = source->operation, .is_added = source->is_added,
+        };
+        p->backend->kernels->finish(&finish);
+    }
 }
 
 static void make_panel(void *argument, size_t index, void *room)
 {
     (void)room;
-    const products *p = argument;
-    size_t s = p->n_sources - 1;
-    while (index < p->sources[s].first_task) s--;
-    const panel_source *source = &p->sources[s];
+    const rgi_products *p = argument;
+    const rgi_panel_source *source = rgi_source_of(p, index);
     const size_t n = (index - source->first_task) * RGI_PRODUCT_COLUMNS, n_columns = rgi_min_size(RGI_PRODUCT_COLUMNS, source->w->shape[0] - n);
     _Alignas(64) float sums[RGI_PRODUCT_ROWS * RGI_PRODUCT_COLUMNS], second[RGI_PRODUCT_ROWS * RGI_PRODUCT_COLUMNS];
     for (size_t m = 0; m < p->packed.n_rows; m += RGI_PRODUCT_ROWS) {
         const size_t n_rows = rgi_min_size(RGI_PRODUCT_ROWS, p->packed.n_rows - m);
-        multiply(p, sums, source->w, m, n_rows, n, n_columns);
-        if (source->second_w) multiply(p, second, source->second_w, m, n_rows, n, n_columns);
-        for (size_t i = 0; i < n_rows; i++) {
-            const rgi_finish finish = {
-                .y = (float *)RG_TENSOR_DATA(source->y) + (p->first_row + m + i) * source->y->strides[0] + n,
-                .sums = sums + i * RGI_PRODUCT_COLUMNS, .bias = bias_at(source->bias, n),
-                .second_sums = second + i * RGI_PRODUCT_COLUMNS, .second_bias = bias_at(source->second_bias, n),
-                .n = n_columns, .operation = source->operation, .is_added = source->is_added,
-            };
-            p->backend->kernels->finish(&finish);
-        }
+        multiply(p, sums, source, false, m, n_rows, n, n_columns);
+        if (source->second_w) multiply(p, second, source, true, m, n_rows, n, n_columns);
+        rgi_finish_rows(p, source, sums, second, RGI_PRODUCT_COLUMNS, m, n_rows, n, n_columns);
     }
 }
 
-/* Products of the same rows with weights of one type. */
-static rg_status run_products(rgi_cpu_backend *backend, products *p, int w_type)
+/* How much of K the packed rows are multiplied with at a time; 0: all of it. */
+static size_t part_depth(const rgi_products *p)
 {
-    const size_t rows = p->x->shape[0], k = p->x->shape[1];
-    size_t n_tasks = 0;
-    for (size_t s = 0; s < p->n_sources; s++) {
-        p->sources[s].first_task = n_tasks;
-        n_tasks += (p->sources[s].w->shape[0] + RGI_PRODUCT_COLUMNS - 1) / RGI_PRODUCT_COLUMNS;
-    }
-    p->backend = backend;
-    p->packed = (rgi_packed){ .k = k, .w_type = w_type, .is_rounded = rgi_cpu_rounds(backend, w_type) };
-    const size_t most = rgi_min_size(rows, MOST_ROWS);
-    if (!rgi_cpu_reserve_packed(backend, backend->kernels->packed_bytes(most, k, w_type, p->packed.is_rounded))) return RG_ERR_MEMORY;
+    const rgi_cpu_kernels *kernels = p->backend->kernels;
+    return kernels->part_depth && p->packed.is_rounded ? kernels->part_depth(p->packed.n_rows, p->packed.k) : 0;
+}
+
+/* Packs so many rows of x from first_row on, and multiplies them. */
+static rg_status multiply_rows(rgi_products *p, size_t n_rows)
+{
+    rgi_cpu_backend *backend = p->backend;
+    p->packed.n_rows = n_rows;
+    const size_t depth = part_depth(p);
+    size_t packed_bytes = backend->kernels->packed_bytes(n_rows, p->packed.k, p->packed.w_type, p->packed.is_rounded);
+    packed_bytes = (packed_bytes + 63) / 64 * 64;
+    if (!rgi_cpu_reserve_packed(backend, packed_bytes + (depth ? rgi_parts_bytes(p) : 0))) return RG_ERR_MEMORY;
     p->packed.rows = backend->packed;
-    for (p->first_row = 0; p->first_row < rows; p->first_row += MOST_ROWS) {
-        p->packed.n_rows = rgi_min_size(MOST_ROWS, rows - p->first_row);
-        rgi_cpu_run(backend, pack_rows, p, (p->packed.n_rows + RGI_PACK_ROWS - 1) / RGI_PACK_ROWS);
-        rgi_cpu_run(backend, make_panel, p, n_tasks);
-    }
+    rgi_cpu_run(backend, pack_rows, p, (n_rows + RGI_PACK_ROWS - 1) / RGI_PACK_ROWS);
+    if (depth)
+        rgi_run_parts(p, depth, (char *)backend->packed + packed_bytes);
+    else
+        rgi_cpu_run(backend, make_panel, p, rgi_cut_into_tasks(p, RGI_PRODUCT_COLUMNS));
     return RG_OK;
+}
+
+/* Products of the same rows with weights of one type. */
+static rg_status run_products(rgi_cpu_backend *backend, rgi_products *p, int w_type)
+{
+    const size_t rows = p->x->shape[0];
+    p->backend = backend;
+    p->packed = (rgi_packed){ .k = p->x->shape[1], .w_type = w_type, .is_rounded = rgi_cpu_rounds(backend, w_type) };
+    const size_t most = backend->kernels->part_depth && p->packed.is_rounded ? RGI_PART_ROWS : MOST_ROWS;
+    rg_status status = RG_OK;
+    for (p->first_row = 0; p->first_row < rows && status == RG_OK; p->first_row += most) status = multiply_rows(p, rgi_min_size(most, rows - p->first_row));
+    return status;
 }
 
 rg_status rgi_cpu_linear(void *self, const rg_linear_args *args)
 {
-    products p = { .x = args->x };
+    rgi_products p = { .x = args->x, .bound = args->weights };
     for (size_t i = 0; i < args->n_products; i++) {
         const rg_product *product = args->products[i];
         const rg_tensor *second = product->operation == RG_GELU_GATE ? product->second_w : NULL;
-        if (p.n_sources && (p.n_sources == MOST_SOURCES || p.sources[0].w->type != product->w->type)) {
+        if (p.n_sources && (p.n_sources == RGI_MOST_SOURCES || p.sources[0].w->type != product->w->type)) {
             const rg_status status = run_products(self, &p, p.sources[0].w->type);
             if (status != RG_OK) return status;
             p.n_sources = 0;
         }
-        p.sources[p.n_sources++] = (panel_source){ .y = product->y, .bias = product->bias, .w = product->w, .second_w = second, .second_bias = product->second_bias,
-                                                   .operation = product->operation, .is_added = product->is_added != 0 };
+        p.sources[p.n_sources++] = (rgi_panel_source){ .y = product->y, .bias = product->bias, .w = product->w, .second_w = second, .second_bias = product->second_bias,
+                                                       .weight_index = product->weight_index, .second_weight_index = product->second_weight_index,
+                                                       .operation = product->operation, .is_added = product->is_added != 0 };
     }
     return p.n_sources ? run_products(self, &p, p.sources[0].w->type) : RG_OK;
 }
@@ -168,8 +197,8 @@ rg_status rgi_cpu_matmul(void *self, const rg_matmul_args *args)
     for (size_t batch = 0; batch < n_batches; batch++) {
         const rg_tensor y = one_of(args->y, batch, 2), x = one_of(args->x, batch, 2), w = one_of(args->w, batch, 2);
         const rg_tensor bias = args->bias ? one_of(args->bias, batch, 1) : y;
-        products p = { .x = &x, .n_sources = 1 };
-        p.sources[0] = (panel_source){ .y = &y, .w = &w, .bias = args->bias ? &bias : NULL, .is_added = args->is_added != 0 };
+        rgi_products p = { .x = &x, .n_sources = 1, .bound = is_batched ? NULL : args->weights };
+        p.sources[0] = (rgi_panel_source){ .y = &y, .w = &w, .bias = args->bias ? &bias : NULL, .weight_index = args->weight_index, .is_added = args->is_added != 0 };
         const rg_status status = run_products(backend, &p, w.type);
         if (status != RG_OK) return status;
     }

@@ -2,6 +2,8 @@
  * The rung "avx512-bf16": as avx512, but products of bfloat16 with bfloat16 by VDPBF16PS, which adds two products to each of 16 sums.
  *
  * It treats subnormal inputs and results as zero, and rounds to nearest even whatever the mode. */
+#include "backend/cpu/cpu_kernels.h"
+
 #if defined(__x86_64__)
 #include "backend/cpu/vec_avx512.h"
 
@@ -32,13 +34,13 @@ VEC_BODY void dot_tile(const rgi_product *p, size_t m, size_t n, size_t from, si
 {
     const size_t x_stride = padded_depth(p->x->k), n_steps = k / RGI_TILE_DEPTH;
     const uint16_t *x = (const uint16_t *)p->x->rows + (p->first_row + m) * x_stride + from;
-    const char *w = (const char *)p->w + n * p->row_bytes + from / RGI_TILE_DEPTH * p->step_bytes;
+    const char *w = rgi_weights_row(&p->w, n) + from / RGI_TILE_DEPTH * p->w.step_bytes;
     vf sums[TILE_M * TILE_N_OF_ONE];
     VEC_UNROLL for (int i = 0; i < mr * nr; i++) sums[i] = vf_zero();
-    for (size_t step = 0; step < n_steps; step++) dot_step(sums, x + step * RGI_TILE_DEPTH, x_stride, w + step * p->step_bytes, p->row_bytes, mr, nr);
+    for (size_t step = 0; step < n_steps; step++) dot_step(sums, x + step * RGI_TILE_DEPTH, x_stride, w + step * p->w.step_bytes, p->w.row_bytes, mr, nr);
     if (k % RGI_TILE_DEPTH) {
         uint16_t rest[TILE_N_OF_ONE][RGI_TILE_DEPTH] = { 0 };
-        for (int i = 0; i < nr; i++) memcpy(rest[i], w + (size_t)i * p->row_bytes + n_steps * p->step_bytes, (k % RGI_TILE_DEPTH) * sizeof(uint16_t));
+        for (int i = 0; i < nr; i++) memcpy(rest[i], w + (size_t)i * p->w.row_bytes + n_steps * p->w.step_bytes, (k % RGI_TILE_DEPTH) * sizeof(uint16_t));
         dot_step(sums, x + n_steps * RGI_TILE_DEPTH, x_stride, (const char *)rest, sizeof rest[0], mr, nr);
     }
     for (int i = 0; i < mr; i++)

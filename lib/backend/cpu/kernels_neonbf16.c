@@ -6,6 +6,8 @@
  * and results that are subnormal become zero, and FPCR is not looked at, except that its bit EBF, which lib/base/fpenv.h clears, would choose
  * other arithmetic where there is FEAT_EBF16. Arm's manual describes this for every processor: A64 instructions, BFMMLA; shared functions,
  * BFDotAdd. */
+#include "backend/cpu/cpu_kernels.h"
+
 #if defined(__aarch64__)
 #include "backend/cpu/vec_neon.h"
 
@@ -61,14 +63,14 @@ VEC_BODY void pair_tile(const rgi_product *p, size_t m, size_t n, size_t from, s
 {
     const size_t x_stride = pair_stride(p->x->k), n_steps = k / RGI_TILE_DEPTH;
     const uint16_t *x = (const uint16_t *)p->x->rows + (p->first_row + m) / 2 * x_stride + 2 * from;
-    const char *w = (const char *)p->w + n * p->row_bytes + from / RGI_TILE_DEPTH * p->step_bytes;
-    const size_t row_bytes = n + 1 < p->n_columns ? p->row_bytes : 0;
+    const char *w = rgi_weights_row(&p->w, n) + from / RGI_TILE_DEPTH * p->w.step_bytes;
+    const size_t row_bytes = n + 1 < p->n_columns ? p->w.row_bytes : 0;
     vf sums[PAIRS_M * PAIRS_N];
     VEC_UNROLL for (int i = 0; i < pm * pn; i++) sums[i] = vf_zero();
-    for (size_t step = 0; step < n_steps; step++) pair_step(sums, x + step * 2 * RGI_TILE_DEPTH, x_stride, w + step * p->step_bytes, row_bytes, pm, pn);
+    for (size_t step = 0; step < n_steps; step++) pair_step(sums, x + step * 2 * RGI_TILE_DEPTH, x_stride, w + step * p->w.step_bytes, row_bytes, pm, pn);
     if (k % RGI_TILE_DEPTH) {
         uint16_t rest[2 * PAIRS_N][RGI_TILE_DEPTH] = { 0 };
-        for (size_t i = 0; i < 2 * (size_t)pn; i++) memcpy(rest[i], w + i * row_bytes + n_steps * p->step_bytes, (k % RGI_TILE_DEPTH) * sizeof(uint16_t));
+        for (size_t i = 0; i < 2 * (size_t)pn; i++) memcpy(rest[i], w + i * row_bytes + n_steps * p->w.step_bytes, (k % RGI_TILE_DEPTH) * sizeof(uint16_t));
         pair_step(sums, x + n_steps * 2 * RGI_TILE_DEPTH, x_stride, (const char *)rest, sizeof rest[0], pm, pn);
     }
     for (int i = 0; i < pm; i++)

@@ -58,13 +58,13 @@ VEC_BODY void tile(const rgi_product *p, size_t m, size_t n, size_t from, size_t
 {
     const size_t x_stride = padded_depth(p->x->k), n_steps = k / RGI_TILE_DEPTH;
     const float *x = (const float *)p->x->rows + (p->first_row + m) * x_stride + from;
-    const char *w = (const char *)p->w + n * p->row_bytes + from / RGI_TILE_DEPTH * p->step_bytes;
+    const char *w = rgi_weights_row(&p->w, n) + from / RGI_TILE_DEPTH * p->w.step_bytes;
     vf sums[TILE_M * TILE_N_OF_ONE];
     VEC_UNROLL for (int i = 0; i < mr * nr; i++) sums[i] = vf_zero();
-    for (size_t step = 0; step < n_steps; step++) tile_step(sums, x + step * RGI_TILE_DEPTH, x_stride, w + step * p->step_bytes, p->row_bytes, type, mr, nr);
+    for (size_t step = 0; step < n_steps; step++) tile_step(sums, x + step * RGI_TILE_DEPTH, x_stride, w + step * p->w.step_bytes, p->w.row_bytes, type, mr, nr);
     if (k % RGI_TILE_DEPTH) {
         float rest[TILE_N_OF_ONE][RGI_TILE_DEPTH] = { 0 }; /* of any type */
-        for (int i = 0; i < nr; i++) memcpy(rest[i], w + (size_t)i * p->row_bytes + n_steps * p->step_bytes, (k % RGI_TILE_DEPTH) * (type == RG_TYPE_F32 ? 4 : 2));
+        for (int i = 0; i < nr; i++) memcpy(rest[i], w + (size_t)i * p->w.row_bytes + n_steps * p->w.step_bytes, (k % RGI_TILE_DEPTH) * (type == RG_TYPE_F32 ? 4 : 2));
         tile_step(sums, x + n_steps * RGI_TILE_DEPTH, x_stride, (const char *)rest, sizeof rest[0], type, mr, nr);
     }
     for (int i = 0; i < mr; i++)
