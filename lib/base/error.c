@@ -156,6 +156,14 @@ rg_status rgi_fail_io(rg_error *error, rg_status status, int system_error, const
     return status;
 }
 
+void rgi_copy_error(rg_error *to, const rg_error *from)
+{
+    if (!to || to->struct_size < sizeof *to) return;
+    const size_t struct_size = to->struct_size;
+    *to = *from;
+    to->struct_size = struct_size;
+}
+
 const char *rgi_status_text(rg_status status)
 {
     switch (status) {

@@ -23,6 +23,9 @@ rg_status rgi_fail_io(rg_error *error, rg_status status, int system_error, const
 #define RGI_SYSTEM_TEXT_BYTES 96
 const char *rgi_system_text(char text[RGI_SYSTEM_TEXT_BYTES], int system_error);
 
+/* Gives a caller's *to (may be NULL, or smaller than today's) what a worker's *from holds. */
+void rgi_copy_error(rg_error *to, const rg_error *from);
+
 /* The text of rg_status_text. */
 const char *rgi_status_text(rg_status status);
 

@@ -7,6 +7,7 @@
 #include <recurrentgemma/host.h>
 
 #define RGI_ALIGNMENT 64u
+#define RGI_HUGE_PAGE_BYTES ((size_t)2 << 20) /* of x86-64, and of aarch64 with pages of 4 KiB */
 
 extern const rg_allocator rgi_system_allocator;
 

@@ -51,11 +51,30 @@ static rg_status resolve_path(char **folder, rgi_host *host, const char *path, c
     return *folder ? RG_OK : rgi_fail_plain(error, RG_ERR_MEMORY);
 }
 
+/* The backend is there before the weights, which are read by its threads. */
+static rg_status open_backend(rg_model *model, const rg_model_options *options, rg_error *error)
+{
+    rgi_backend_choice choice = { 0 };
+    if (options)
+        choice = (rgi_backend_choice){ options->backend, options->ops, options->n_threads, options->parallel_for, options->parallel_user,
+                                       options->compute, options->weight_layout, options->has_cpu_mask, options->cpu_mask };
+    return rgi_backend_open(&model->backend, &model->host, &choice, error);
+}
+
+static rg_status load_weights(rg_model *model, rgi_checkpoint *checkpoint, const rg_model_options *options, rg_error *error)
+{
+    const rgi_load_options load = { options && options->is_mapped, options && options->allows_nonfinite, &model->backend->parallel };
+    rg_status status = rgi_backend_begin(model->backend);
+    if (status != RG_OK) return rgi_fail_plain(error, status);
+    status = rgi_weights_load(&model->weights, &model->config, checkpoint, &model->host, &load, error);
+    rgi_backend_end(model->backend);
+    return status;
+}
+
 static rg_status load_files(rg_model *model, const char *path, const rg_model_options *options, rg_error *error)
 {
     char *folder = NULL;
     rgi_checkpoint checkpoint = { 0 };
-    const rgi_load_options load = { options && options->is_mapped, options && options->allows_nonfinite };
     rg_status status = resolve_path(&folder, &model->host, path, options, error);
     if (status != RG_OK) return status;
     status = rgi_hf_directory_open(&checkpoint, &model->host, folder, error);
@@ -74,7 +93,8 @@ static rg_status load_files(rg_model *model, const char *path, const rg_model_op
             goto done;
         }
     }
-    status = rgi_weights_load(&model->weights, &model->config, &checkpoint, &model->host, &load, error);
+    status = open_backend(model, options, error);
+    if (status == RG_OK) status = load_weights(model, &checkpoint, options, error);
 
 done:
     rgi_checkpoint_close(&checkpoint, &model->host);
@@ -111,16 +131,10 @@ static rg_status lay_out_state(rg_model *model, rg_error *error)
     return RG_OK;
 }
 
-static rg_status bind_backend(rg_model *model, const rg_model_options *options, rg_error *error)
+static rg_status bind_backend(rg_model *model, rg_error *error)
 {
-    rgi_backend_choice choice = { 0 };
-    if (options)
-        choice = (rgi_backend_choice){ options->backend, options->ops, options->n_threads, options->parallel_for, options->parallel_user,
-                                       options->compute, options->weight_layout, options->has_cpu_mask, options->cpu_mask };
-    rg_status status = rgi_backend_open(&model->backend, &model->host, &choice, error);
-    if (status != RG_OK) return status;
     const rg_bind_args args = { sizeof args, model->weights.n_matrices, model->weights.matrices, 0, 1, 1 };
-    status = rgi_backend_begin(model->backend);
+    rg_status status = rgi_backend_begin(model->backend);
     if (status == RG_OK) {
         status = rgi_backend_bind(model->backend, &model->bound, &args);
         rgi_backend_end(model->backend);
@@ -169,7 +183,7 @@ rg_status rgi_model_open(rg_model **out, const char *path, const rg_model_option
     model->past = model->config.attention_window_size - (model->window == RG_WINDOW_HF ? 1u : 0u);
     model->embedding_scale = rgi_config_embedding_scale(&model->config);
     if ((status = lay_out_state(model, error)) != RG_OK) goto fail;
-    if ((status = bind_backend(model, options, error)) != RG_OK) goto fail;
+    if ((status = bind_backend(model, error)) != RG_OK) goto fail;
     if ((status = make_pools(model, error)) != RG_OK) goto fail;
     /* These were for opening only. */
     model->host.progress = NULL;

@@ -18,6 +18,9 @@ typedef struct loader {
     const rgi_host *host;
     rgi_weights_plan plan;
     rgi_weight_slot **order;        /* the plan's slots in the order of the files */
+    rgi_weights_range *ranges;      /* what is read, in that order */
+    size_t n_ranges;
+    uint64_t n_skipped;             /* bytes that are not read, since they are mapped */
     rgi_weights_reader reader;
     const unsigned char **mappings; /* one for each file, NULL until it is needed; NULL: do not map */
     bool uses_mapping;
@@ -101,7 +104,8 @@ static rg_status reserve(loader *l, uint32_t n_layers, uint64_t small)
     w->names = rgi_alloc(allocator, names);
     w->blocks = rgi_alloc_array(allocator, n_matrices + 1, sizeof *w->blocks);
     l->order = rgi_alloc_array(allocator, n, sizeof *l->order);
-    if (!w->layers || !w->matrix_storage || !w->matrices || !w->infos || !w->info_tensors || !w->names || !w->blocks || !l->order)
+    l->ranges = rgi_alloc_array(allocator, n, sizeof *l->ranges);
+    if (!w->layers || !w->matrix_storage || !w->matrices || !w->infos || !w->info_tensors || !w->names || !w->blocks || !l->order || !l->ranges)
         return rgi_fail_plain(l->error, RG_ERR_MEMORY);
     for (size_t i = 0; i < n; i++) l->order[i] = &l->plan.slots[i];
     rgi_sort(l->order, n, sizeof *l->order, compare_places, NULL);
@@ -151,7 +155,13 @@ static rg_tensor *target_of(loader *l, const rgi_weight_slot *slot)
     }
 }
 
-static rg_status read_slot(loader *l, const rgi_weight_slot *slot)
+static void add_range(loader *l, const rgi_weight_slot *slot, rgi_range_use use, void *out)
+{
+    l->ranges[l->n_ranges++] = (rgi_weights_range){ .stored = slot->stored, .use = use, .n = slot->n_elements, .out = out };
+}
+
+/* Finds a tensor's place, and lists what is to be read into it. */
+static rg_status place_slot(loader *l, const rgi_weight_slot *slot)
 {
     rg_tensor *target = target_of(l, slot);
     if (slot->is_matrix) {
@@ -160,14 +170,28 @@ static rg_status read_slot(loader *l, const rgi_weight_slot *slot)
         const rg_status status = place_matrix(l, slot, &data, &is_filled);
         if (status != RG_OK) return status;
         *target = make_tensor(data, slot->stored->type, slot->rank, slot->shape);
-        return is_filled ? rgi_weights_skip(&l->reader, stored_bytes(slot)) : rgi_weights_read(&l->reader, slot->stored, 0, slot->n_elements, data);
+        if (is_filled) l->n_skipped += stored_bytes(slot);
+        else add_range(l, slot, RGI_RANGE_KEPT, data);
+        return RG_OK;
     }
     float *data = (float *)(void *)l->small;
     l->small += (slot->n_elements * sizeof *data + RGI_ALIGNMENT - 1) / RGI_ALIGNMENT * RGI_ALIGNMENT; /* as measured */
     *target = make_tensor(data, RG_TYPE_F32, slot->rank, slot->shape);
     if (slot->kind == RGI_SLOT_LAYER && slot->role == RGI_CONV) /* [E, 1, K] becomes [E, K] */
         *target = make_tensor(data, RG_TYPE_F32, 2, (const uint64_t[2]){ slot->shape[0], slot->shape[2] });
-    return rgi_weights_read_widened(&l->reader, slot->stored, slot->n_elements, data);
+    add_range(l, slot, slot->stored->type == RG_TYPE_F32 ? RGI_RANGE_KEPT : RGI_RANGE_WIDENED, data);
+    return RG_OK;
+}
+
+/* How many elements of lm_head equal the embedding's, all or those before a piece that differs. */
+static rg_status compare_head(loader *l, const rgi_weight_slot *slot, uint64_t *n_equal)
+{
+    const rg_tensor *embedding = &l->weights->embedding;
+    rgi_weights_range range = { .stored = slot->stored, .use = RGI_RANGE_COMPARED, .n = slot->n_elements, .out = embedding->buffer };
+    *n_equal = 0;
+    if (slot->stored->type != embedding->type) return RG_OK;
+    const rg_status status = map_tensor(l, slot->stored, &range.mapped);
+    return status == RG_OK ? rgi_weights_compare(&l->reader, &range, n_equal) : status;
 }
 
 /* Keeps lm_head when it differs from the embedding. What is equal before the first difference is copied, not read again. */
@@ -175,12 +199,10 @@ static rg_status read_head(loader *l, const rgi_weight_slot *slot)
 {
     rgi_weights *w = l->weights;
     uint64_t n_equal = 0, bytes = 0;
-    if (slot->stored->type == w->embedding.type) {
-        const rg_status status = rgi_weights_compare(&l->reader, slot->stored, slot->n_elements, w->embedding.buffer, &n_equal);
-        if (status != RG_OK || n_equal == slot->n_elements) return status;
-    }
+    rg_status status = compare_head(l, slot, &n_equal);
+    if (status != RG_OK || n_equal == slot->n_elements) return status;
     if (!held_bytes(slot, &bytes) || !rgi_add_u64(w->bytes, bytes, &bytes)) return rgi_fail_plain(l->error, RG_ERR_LIMIT);
-    rg_status status = check_limit(l, bytes);
+    status = check_limit(l, bytes);
     if (status != RG_OK) return status;
     void *data = NULL;
     bool is_filled = false;
@@ -192,17 +214,21 @@ static rg_status read_head(loader *l, const rgi_weight_slot *slot)
     const uint64_t element_bytes = rgi_stored_type_bytes(slot->stored->type), n_left = slot->n_elements - n_equal;
     if (is_filled) return rgi_weights_skip(&l->reader, n_left * element_bytes);
     memcpy(data, w->embedding.buffer, (size_t)(n_equal * element_bytes));
-    return rgi_weights_read(&l->reader, slot->stored, n_equal, n_left, (unsigned char *)data + n_equal * element_bytes);
+    const rgi_weights_range rest = { slot->stored, RGI_RANGE_KEPT, n_equal, n_left, (unsigned char *)data + n_equal * element_bytes, NULL };
+    return rgi_weights_read(&l->reader, &rest, 1);
 }
 
+/* Everything has its place before the first byte is read, so that memory that runs out is noticed at once. */
 static rg_status read_all(loader *l)
 {
     const rgi_weight_slot *head = NULL;
     rg_status status = rgi_weights_skip(&l->reader, 0);
     for (size_t i = 0; status == RG_OK && i < l->plan.n_slots; i++) {
         if (l->order[i]->kind == RGI_SLOT_HEAD) head = l->order[i];
-        else status = read_slot(l, l->order[i]);
+        else status = place_slot(l, l->order[i]);
     }
+    if (status == RG_OK && l->n_skipped > 0) status = rgi_weights_skip(&l->reader, l->n_skipped);
+    if (status == RG_OK) status = rgi_weights_read(&l->reader, l->ranges, l->n_ranges);
     l->weights->head = l->weights->embedding;
     return status == RG_OK && head ? read_head(l, head) : status;
 }
@@ -290,7 +316,7 @@ rg_status rgi_weights_load(rgi_weights *weights, rgi_config *config, rgi_checkpo
 {
     memset(weights, 0, sizeof *weights);
     loader l = { .weights = weights, .checkpoint = checkpoint, .host = host, .error = error };
-    rg_status status = rgi_weights_reader_init(&l.reader, host, checkpoint->files, error) ? RG_OK : rgi_fail_plain(error, RG_ERR_MEMORY);
+    rg_status status = rgi_weights_reader_init(&l.reader, host, options->parallel, checkpoint->files, error) ? RG_OK : rgi_fail_plain(error, RG_ERR_MEMORY);
     l.reader.allows_nonfinite = options->allows_nonfinite;
     if (status == RG_OK) status = load(&l, config, options->is_mapped);
     if (status == RG_OK && l.uses_mapping) {
@@ -302,6 +328,7 @@ rg_status rgi_weights_load(rgi_weights *weights, rgi_config *config, rgi_checkpo
     rgi_weights_plan_clear(&l.plan, host);
     rgi_weights_reader_clear(&l.reader);
     rgi_free(&host->allocator, l.order);
+    rgi_free(&host->allocator, l.ranges);
     rgi_free(&host->allocator, l.mappings);
     if (status != RG_OK) rgi_weights_clear(weights, host);
     return status;

@@ -3,6 +3,7 @@
 #ifndef RGI_WEIGHTS_H
 #define RGI_WEIGHTS_H
 
+#include "backend/backend.h"
 #include "io/checkpoint.h"
 #include "model/layout.h"
 
@@ -37,6 +38,7 @@ typedef struct rgi_weights {
 
 typedef struct rgi_load_options {
     bool is_mapped, allows_nonfinite;
+    const rgi_parallel *parallel; /* the backend's, which has its turn; NULL: the calling thread alone */
 } rgi_load_options;
 
 /* Reads what config asks for (and completes config->num_gate_blocks from the gates' shape). Takes files of the checkpoint over when they

@@ -1,33 +1,48 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Reading tensors from files piece by piece, so that peak memory is the tensor and one piece, and so that a host can stop it. */
+ * Reading tensors from files, by all threads of the backend at once: piece by piece, so that peak memory is the tensors and a small piece for
+ * each thread, and in rounds, between which the host is told how far it is and can stop it. */
 #ifndef RGI_WEIGHTS_READ_H
 #define RGI_WEIGHTS_READ_H
 
+#include "backend/backend.h"
 #include "io/checkpoint.h"
+
+/* What is done with elements that are read. */
+typedef enum rgi_range_use { RGI_RANGE_KEPT, RGI_RANGE_WIDENED, RGI_RANGE_COMPARED } rgi_range_use;
+
+/* Elements [first, first + n) of a stored tensor. */
+typedef struct rgi_weights_range {
+    const rgi_stored_tensor *stored;
+    rgi_range_use use;
+    uint64_t first, n;
+    void *out;          /* where they go, as they are stored or as float32; compared: others of the same type, which are only looked at */
+    const void *mapped; /* compared: where they lie already; NULL: in the file */
+} rgi_weights_range;
 
 typedef struct rgi_weights_reader {
     const rgi_host *host;
     const rgi_stored_file *files;
+    const rgi_parallel *parallel; /* NULL: the calling thread alone */
     bool allows_nonfinite;
-    unsigned char *scratch; /* one piece */
-    uint64_t done, total;   /* bytes of files, for progress */
+    uint64_t done, total;         /* bytes of files, for progress */
     rg_error *error;
+    size_t n_hands, n_pieces;     /* threads that read, pieces of a round */
+    struct rgi_reading_hand *hands;
+    struct rgi_reading_piece *pieces;
+    unsigned char *scratch;
 } rgi_weights_reader;
 
-/* Frees nothing but the scratch with rgi_weights_reader_clear. false: no memory. */
-bool rgi_weights_reader_init(rgi_weights_reader *reader, const rgi_host *host, const rgi_stored_file *files, rg_error *error);
+/* A host's rg_io is used by the calling thread only; the system's own, by all threads. On success *reader is set but for `allows_nonfinite` and
+ * `total`. Cleared, it is also after a failure. false: no memory. */
+bool rgi_weights_reader_init(rgi_weights_reader *reader, const rgi_host *host, const rgi_parallel *parallel, const rgi_stored_file *files, rg_error *error);
 void rgi_weights_reader_clear(rgi_weights_reader *reader);
 
-/* Elements [first, first + n) as they are stored. Errors: RG_ERR_IO, RG_ERR_FORMAT the file is shorter than it was, RG_ERR_NONFINITE with
- * the tensor's name and the element's index, RG_INTERRUPTED. */
-rg_status rgi_weights_read(rgi_weights_reader *reader, const rgi_stored_tensor *tensor, uint64_t first, uint64_t n, void *out);
+/* Reads ranges that are kept or widened. Whichever thread finds it, the error told is the first in the order of the ranges: RG_ERR_IO,
+ * RG_ERR_FORMAT the file is shorter than it was, RG_ERR_NONFINITE with the tensor's name and the element's index, RG_INTERRUPTED. */
+rg_status rgi_weights_read(rgi_weights_reader *reader, const rgi_weights_range *ranges, size_t n_ranges);
 
-/* The first n elements as float32. */
-rg_status rgi_weights_read_widened(rgi_weights_reader *reader, const rgi_stored_tensor *tensor, uint64_t n, float *out);
-
-/* Compares the first n elements with others of the same type in memory. *n_equal: n, or how many are equal before the first piece that
- * differs. */
-rg_status rgi_weights_compare(rgi_weights_reader *reader, const rgi_stored_tensor *tensor, uint64_t n, const void *others, uint64_t *n_equal);
+/* Compares a range with its others. *n_equal: all of it, or how many are equal before the first piece that differs. */
+rg_status rgi_weights_compare(rgi_weights_reader *reader, const rgi_weights_range *range, uint64_t *n_equal);
 
 /* Counts bytes that need not be read. */
 rg_status rgi_weights_skip(rgi_weights_reader *reader, uint64_t bytes);
