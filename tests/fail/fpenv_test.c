@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "base/fpenv.h"
 #include "test.h"
 
 #define MODEL "tests/data/golden/griffin-rra"
@@ -37,6 +38,8 @@ static words words_now(void)
     return now;
 }
 
+static words at_start; /* of this process */
+
 static int is_same(words a, words b) { return a.a == b.a && a.b == b.b; }
 
 typedef struct mode {
@@ -57,6 +60,10 @@ static const mode modes[] = {
 };
 #define N_MODES (sizeof modes / sizeof modes[0])
 
+#if defined(__aarch64__)
+#define FPCR_OTHERS (1u << 26 | 1u << 25 | 1u << 19 | 1u << 13) /* AHP, DN, FZ16, EBF: bits that glibc leaves alone; EBF where there is one */
+#endif
+
 /* Only integers are computed between here and leave_mode: with traps on, anything else could be a signal. */
 static void enter_mode(const mode *m)
 {
@@ -75,7 +82,7 @@ static void enter_mode(const mode *m)
 #elif defined(__aarch64__)
     uint64_t fpcr;
     __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
-    if (m->flushes) fpcr |= 1u << 24;
+    if (m->flushes) fpcr |= 1u << 24 | FPCR_OTHERS;
     if (m->traps) fpcr |= 0x9f00u; /* ignored where the hardware cannot trap */
     __asm__ volatile("msr fpcr, %0" : : "r"(fpcr));
 #endif
@@ -255,8 +262,18 @@ static run run_in(const mode *m, const char *backend, int is_rude)
     return r;
 }
 
-static const char *const backends[] = { "reference", "blis" };
-static int n_backends = 1;
+/* Every backend of this build, and every rung that runs here. */
+static char backends[16][32];
+static int n_backends;
+
+static void list_backends(const char *prefix, const char *names)
+{
+    for (; *names && n_backends < 16; n_backends++) {
+        const size_t n = strcspn(names, ",");
+        snprintf(backends[n_backends], sizeof backends[0], "%s%.*s", prefix, (int)n, names);
+        names += n + (names[n] == ',');
+    }
+}
 
 static const char *mode_under_way = "";
 
@@ -288,6 +305,22 @@ static void check_modes(int is_rude)
             free(got.out.bytes);
         }
         free(expected.out.bytes);
+    }
+}
+
+TEST(the_library_s_mode_is_the_one_a_process_starts_with)
+{
+    for (size_t i = 0; i < N_MODES; i++) {
+        rgi_fpenv host;
+        enter_mode(&modes[i]);
+        const words before = words_now();
+        rgi_fpenv_enter(&host);
+        const words inside = words_now();
+        rgi_fpenv_leave(&host);
+        const words after = words_now();
+        leave_mode();
+        CHECK(is_same(inside, at_start));
+        CHECK(is_same(after, before));
     }
 }
 
@@ -366,9 +399,12 @@ int main(void)
 {
     rg_build_info build = { .struct_size = sizeof build };
     rg_get_build_info(&build);
-    n_backends = strstr(build.backends, "blis") ? 2 : 1;
+    list_backends("", build.backends);
+    list_backends("cpu:", rg_cpu_rungs());
+    at_start = words_now();
     struct sigaction action = { .sa_handler = on_trap };
     sigaction(SIGFPE, &action, NULL);
+    RUN(the_library_s_mode_is_the_one_a_process_starts_with);
     RUN(a_host_keeps_its_floating_point_mode_and_gets_the_same_bits);
     RUN(callbacks_that_change_the_mode_change_no_bit);
     RUN(host_threads_with_modes_of_their_own_change_no_bit);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The rung "avx2": AVX2 with FMA and F16C. */
+#include "backend/cpu/cpu_kernels.h"
+
 #if defined(__x86_64__)
 #include "backend/cpu/vec_avx2.h"
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The rung "avx512": AVX-512 (F, BW, DQ, VL). */
+#include "backend/cpu/cpu_kernels.h"
+
 #if defined(__x86_64__)
 #include "backend/cpu/vec_avx512.h"
 

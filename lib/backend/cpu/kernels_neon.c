@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The rung "neon": Advanced SIMD, without the extensions that only some processors have. */
+#include "backend/cpu/cpu_kernels.h"
+
 #if defined(__aarch64__)
 #include "backend/cpu/vec_neon.h"
 
