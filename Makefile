@@ -66,6 +66,9 @@ TEST_C  := $(sort $(wildcard tests/unit/*_test.c tests/kernel/*_test.c tests/mod
 ifneq ($(WITH_SQLITE),1)
 TEST_C  := $(filter-out $(wildcard tests/*/store_*test.c),$(TEST_C))
 endif
+ifeq ($(filter aarch64%,$(TARGET)),)
+TEST_C  := $(filter-out tests/kernel/bfmmla_test.c,$(TEST_C))
+endif
 TEST    := $(TEST_C:%.c=$(BUILD)/%)
 TEST_SH := $(filter-out tests/large/%,$(sort $(wildcard tests/*/*_test.sh tests/*/*_test.py)))
 LARGE   := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/large/*_test.c)))
