@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Windowed attention over pages: against double for every window type, page length, and number of key heads; split without a changed bit. */
+ * Windowed attention over pages, of every kernel set: against double for every window type, page length, and number of key heads; split into pieces, groups
+ * of heads, segments and threads without a changed bit. */
 #include "kernel_check.h"
 
 #define MAX_T 40
@@ -64,8 +65,8 @@ static void compare(const setting *s, const float *y, const float *q, const floa
                     exact += weight * value;
                     size += weight * fabs(value);
                 }
-                /* An error d of a score changes its weight by a factor e^d; sums add one rounding for each position. */
-                const double bound = size * 0x1p-24 * (4.0 * (double)(s->head_dim + 2) * spread + 4.0 * MAX_T) + 1e-30;
+                /* An error d of a score changes its weight by a factor e^d; sums add one rounding for each position, exponentials theirs. */
+                const double bound = size * 0x1p-24 * (4.0 * (double)(s->head_dim + 2) * spread + 4.0 * MAX_T + 4 * BOUND_EXP) + 1e-30;
                 CHECK_CLOSE(y[t * width + h * s->head_dim + i], exact, bound, t * width + h * s->head_dim + i, "attention");
             }
         }
@@ -99,6 +100,85 @@ TEST(attention_matches_its_definition_and_splits_without_a_changed_bit)
         }
 }
 
+/* Heads in any number and group, on any number of threads: what a head sees is the same. */
+TEST(bits_do_not_depend_on_heads_pieces_or_threads)
+{
+    static const size_t heads[] = { 1, 2, 3, 5, 10, 16, 17, 33 };
+    static const uint32_t dims[] = { 1, 8, 24, 31, 33, 64, 256 }, lengths[] = { 4, 15, 16, 17, 64 };
+    static const int types[] = { RG_TYPE_F32, RG_TYPE_BF16, RG_TYPE_F16 };
+    static const unsigned threads[] = { 1, 2, 3, 4, 8 };
+    const char *name = check_set;
+    for (size_t d = 0; d < 7; d++) {
+        const size_t most = 33;
+        const setting all = { lengths[d % 5], 1, dims[d], most, d % 2 ? 11 : 100, types[d % 3] };
+        const size_t width = most * all.head_dim;
+        float *q = malloc(MAX_T * width * 4), *k = malloc(MAX_T * all.head_dim * 4), *v = malloc(MAX_T * all.head_dim * 4), *some = malloc(MAX_T * width * 4);
+        guarded y = guarded_new(MAX_T * width, 1), other = guarded_new(MAX_T * width, 0);
+        REQUIRE(q && k && v && some);
+        for (size_t i = 0; i < MAX_T * width; i++) q[i] = check_normal();
+        for (size_t i = 0; i < MAX_T * all.head_dim; i++) k[i] = check_normal(), v[i] = check_normal();
+        run(&all, y.data, q, k, v, MAX_T);
+        compare(&all, y.data, q, k, v);
+        rgi_backend *kept = backend;
+        for (size_t h = 0; h < 8; h++) {
+            setting s = all;
+            s.heads = heads[h];
+            const size_t columns = s.heads * s.head_dim, first = (most - s.heads) / 2 * s.head_dim;
+            for (size_t t = 0; t < MAX_T; t++) memcpy(some + t * columns, q + t * width + first, columns * 4);
+            backend = check_backend(name, threads[(h + d) % 5]);
+            run(&s, other.data, some, k, v, 1 + (h * 3 + d) % 7);
+            rgi_backend_release(backend);
+            int bad = 0;
+            for (size_t t = 0; t < MAX_T; t++) bad += memcmp(other.data + t * columns, y.data + t * width + first, columns * 4) != 0;
+            if (bad) printf("%s: %zu heads of %u alone differ in %d rows\n", name, s.heads, s.head_dim, bad);
+            CHECK_EQUAL(bad, 0);
+        }
+        backend = kept;
+        guarded_free(&y);
+        guarded_free(&other);
+        free(q);
+        free(k);
+        free(v);
+        free(some);
+    }
+}
+
+/* States at different positions, with windows of different types, in one call and alone. */
+TEST(segments_of_one_call_do_not_see_each_other)
+{
+    enum { PAGE = 8, D = 40, HEADS = 6, KV = 2, T = 13, PAGES = 6 };
+    static const size_t counts[] = { 1, 7, 5 }, firsts[] = { 0, 1, 8 };
+    static const uint64_t positions[] = { 39, 0, 17 };
+    static const int types[] = { RG_TYPE_F32, RG_TYPE_BF16, RG_TYPE_F16 };
+    const rg_page_layout layout = { sizeof layout, PAGE, 0, PAGE * KV * D, KV, D };
+    static float memory[3][PAGES][2 * PAGE * KV * D], keys[PAGES * PAGE * KV * D], q[T * HEADS * D], together[T * HEADS * D], alone[T * HEADS * D];
+    void *pages[3][PAGES];
+    rg_segment storage[3];
+    const rg_segment *segments[3];
+    for (size_t i = 0; i < T * HEADS * D; i++) q[i] = check_normal();
+    for (int s = 0; s < 3; s++) {
+        for (size_t i = 0; i < PAGES * PAGE * KV * D; i++) keys[i] = check_normal();
+        for (int i = 0; i < PAGES; i++) pages[s][i] = memory[s][i];
+        const rg_tensor tk = rgi_tensor(keys, 0, RG_TYPE_F32, PAGES * PAGE, KV * D, 0);
+        const rg_segment all = { sizeof all, 0, PAGES * PAGE, 0, pages[s], 0, PAGES, types[s] }, *one[] = { &all };
+        const rg_window_write_args write = { sizeof write, &tk, &tk, &layout, 1, one };
+        CHECK_EQUAL(rgi_window_write(backend, &write), RG_OK);
+        storage[s] = (rg_segment){ sizeof storage[s], firsts[s], counts[s], positions[s], pages[s], 0, PAGES, types[s] };
+        segments[s] = &storage[s];
+    }
+    const rg_tensor tq = rgi_tensor(q, 0, RG_TYPE_F32, T, HEADS * D, 0), ty = rgi_tensor(together, 0, RG_TYPE_F32, T, HEADS * D, 0), ta = rgi_tensor(alone, 0, RG_TYPE_F32, T, HEADS * D, 0);
+    const rg_attention_args attend = { sizeof attend, &ty, &tq, &layout, 20, 0.2f, 3, segments };
+    CHECK_EQUAL(rgi_window_attention(backend, &attend), RG_OK);
+    for (int s = 0; s < 3; s++) {
+        rg_attention_args one = attend;
+        one.y = &ta;
+        one.n_segments = 1;
+        one.segments = &segments[s];
+        CHECK_EQUAL(rgi_window_attention(backend, &one), RG_OK);
+    }
+    CHECK(memcmp(together, alone, sizeof alone) == 0);
+}
+
 TEST(huge_scores_do_not_overflow)
 {
     const setting s = { 4, 1, 4, 1, 100, RG_TYPE_F32 };
@@ -110,9 +190,14 @@ TEST(huge_scores_do_not_overflow)
 
 int main(void)
 {
-    backend = check_backend("reference", 2);
-    RUN(attention_matches_its_definition_and_splits_without_a_changed_bit);
-    RUN(huge_scores_do_not_overflow);
-    rgi_backend_release(backend);
+    FOR_EACH_SET(name)
+    {
+        backend = check_backend(name, 2);
+        RUN(attention_matches_its_definition_and_splits_without_a_changed_bit);
+        RUN(bits_do_not_depend_on_heads_pieces_or_threads);
+        RUN(segments_of_one_call_do_not_see_each_other);
+        RUN(huge_scores_do_not_overflow);
+        rgi_backend_release(backend);
+    }
     return test_end();
 }

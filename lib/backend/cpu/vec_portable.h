@@ -73,8 +73,19 @@ static inline void vf_join(float *p, vf even, vf odd)
     for (int i = 0; i < VL; i++) p[2 * i] = even[i], p[2 * i + 1] = odd[i];
 }
 
-static inline vf vf_load_bf16(const uint16_t *p) { return (vf){ rgi_from_bf16(p[0]), rgi_from_bf16(p[1]), rgi_from_bf16(p[2]), rgi_from_bf16(p[3]) }; }
-static inline vf vf_load_f16(const uint16_t *p) { return (vf){ rgi_from_f16(p[0]), rgi_from_f16(p[1]), rgi_from_f16(p[2]), rgi_from_f16(p[3]) }; }
+/* By memcpy: rests of rows lie in memory that was declared as another type. */
+static inline vf vf_load_bf16(const uint16_t *p)
+{
+    uint16_t b[VL];
+    memcpy(b, p, sizeof b);
+    return (vf){ rgi_from_bf16(b[0]), rgi_from_bf16(b[1]), rgi_from_bf16(b[2]), rgi_from_bf16(b[3]) };
+}
+static inline vf vf_load_f16(const uint16_t *p)
+{
+    uint16_t b[VL];
+    memcpy(b, p, sizeof b);
+    return (vf){ rgi_from_f16(b[0]), rgi_from_f16(b[1]), rgi_from_f16(b[2]), rgi_from_f16(b[3]) };
+}
 
 /* To nearest even; a NaN stays one. */
 static inline void vf_store_bf16(uint16_t *p, vf v)
