@@ -390,7 +390,8 @@ static int campaign(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    self = "/proc/self/exe";
+    const char *emulated = getenv("EXACT_PROGRAM"); /* a script that starts this program, where processes are emulated */
+    self = emulated ? emulated : "/proc/self/exe";
     if (argc > 2 && strcmp(argv[1], "--resume") == 0) {
         list_subjects(0);
         exact_harness h = new_harness(argc > 3 ? argv[3] : NULL);
