@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Matrix products with float32 multiply-adds, for weights of any type.
+ * Matrix products for weights of any type, with float32 multiply-adds, or for rounded rows with the rung's own product of bfloat16.
  *
  * One output is VL partial sums over k, cut into chunks whose length depends on K alone: within a chunk, lane l adds the elements that the
  * packed order puts there, ascending; the lanes are added as a tree, and chunk sums are added ascending. That is the order for one row and
  * for five hundred, for contiguous and for packed weights; the shape of a tile decides only how often a value is loaded. */
 
-#if VEC_REGISTERS >= 32
 #define TILE_M 6
-#define TILE_N 4
-#else
-#define TILE_M 6
-#define TILE_N 2
-#endif
-#define TILE_N_OF_ONE 8 /* columns side by side for a single row: as many streams through the weights */
+#define TILE_N (VEC_REGISTERS >= 32 ? 4 : 2)
 
-/* A chunk of K stays in the first cache together with a tile's rows of x. */
+/* Beside the types of weights: bfloat16 whose rows are rounded to it as well. vec_dot adds to each lane the two products that lie there. */
+#define BOTH_BF16 -1
+#ifndef VEC_HAS_DOT
+#define VEC_HAS_DOT 0
+#define vec_dot(sum, x, w) (sum)
+#endif
+
+/* A chunk of a tile's rows of x stays in the first cache. */
 static size_t chunk_length(size_t k, size_t most)
 {
     const size_t n_chunks = (k + most - 1) / most;
@@ -33,76 +34,99 @@ VEC_BODY vf load_half(const void *w, int type, int half)
     return half ? odd : even;
 }
 
-/* One step of RGI_TILE_DEPTH along K. */
-VEC_BODY void tile_step(vf sums[TILE_M * TILE_N_OF_ONE], const float *x, size_t x_stride, const char *w, size_t row_bytes, int type, int mr, int nr)
+/* The vectors of a step of RGI_TILE_DEPTH along K. */
+VEC_BODY int step_vectors(int type) { return type == BOTH_BF16 ? RGI_TILE_DEPTH / 2 / VL : RGI_TILE_DEPTH / VL; }
+
+VEC_BODY vf load_step(const char *w, int type, int i)
 {
-    VEC_UNROLL for (int half = 0; half < RGI_TILE_DEPTH / VL; half++)
+    if (type == BOTH_BF16) return vf_load((const float *)(const void *)w + i * VL);
+    return load_half(vec_at(w, type, (size_t)(i / 2) * 2 * VL), type, i % 2);
+}
+
+/* One step along K, for mr rows and nr columns. */
+VEC_BODY void tile_step(vf *sums, const char *x, size_t x_bytes, const char *w, size_t w_bytes, int type, int mr, int nr)
+{
+    VEC_UNROLL for (int i = 0; i < step_vectors(type); i++)
     {
-        vf weights[TILE_N_OF_ONE];
+        vf weights[TILE_N];
         VEC_UNROLL for (int n = 0; n < nr; n++)
         {
-            weights[n] = load_half(vec_at(w + (size_t)n * row_bytes, type, (size_t)(half / 2) * 2 * VL), type, half % 2);
+            weights[n] = load_step(w + (size_t)n * w_bytes, type, i);
             VEC_HOLD(weights[n]);
         }
         VEC_UNROLL for (int m = 0; m < mr; m++)
         {
-            vf rows = vf_load(x + (size_t)m * x_stride + half * VL);
+            vf rows = vf_load((const float *)(const void *)(x + (size_t)m * x_bytes) + i * VL);
             VEC_HOLD(rows);
-            VEC_UNROLL for (int n = 0; n < nr; n++) sums[m * nr + n] = vf_fma(rows, weights[n], sums[m * nr + n]);
+            VEC_UNROLL for (int n = 0; n < nr; n++) sums[m * nr + n] = type == BOTH_BF16 ? vec_dot(sums[m * nr + n], rows, weights[n]) : vf_fma(rows, weights[n], sums[m * nr + n]);
         }
     }
 }
 
-/* mr x nr outputs over k elements of one chunk. */
-VEC_BODY void tile(const rgi_product *p, size_t m, size_t n, size_t from, size_t k, int type, int mr, int nr)
+/* Part of one product: elements [from, from + k) along K. */
+typedef struct tile_at {
+    const rgi_product *p;
+    size_t from, k;
+} tile_at;
+
+/* mr rows from m on by nr columns, n and every `apart`-th after it. */
+VEC_BODY void tile(const tile_at *t, size_t m, size_t n, size_t apart, int type, int mr, int nr)
 {
-    const size_t x_stride = padded_depth(p->x->k), n_steps = k / RGI_TILE_DEPTH;
-    const float *x = (const float *)p->x->rows + (p->first_row + m) * x_stride + from;
-    const char *w = rgi_weights_row(&p->w, n) + from / RGI_TILE_DEPTH * p->w.step_bytes;
-    vf sums[TILE_M * TILE_N_OF_ONE];
+    const rgi_product *p = t->p;
+    const size_t x_element = type == BOTH_BF16 ? 2 : 4, w_element = type == RG_TYPE_F32 ? 4 : 2, n_steps = t->k / RGI_TILE_DEPTH, n_rest = t->k % RGI_TILE_DEPTH;
+    const size_t x_bytes = padded_depth(p->x->k) * x_element, w_bytes = apart < RGI_TILE_ROWS ? apart * p->w.row_bytes : apart / RGI_TILE_ROWS * p->w.block_bytes;
+    const char *x = (const char *)p->x->rows + (p->first_row + m) * x_bytes + t->from * x_element;
+    const char *w = rgi_weights_row(&p->w, n) + t->from / RGI_TILE_DEPTH * p->w.step_bytes;
+    vf sums[TILE_M * TILE_N];
     VEC_UNROLL for (int i = 0; i < mr * nr; i++) sums[i] = vf_zero();
-    for (size_t step = 0; step < n_steps; step++) tile_step(sums, x + step * RGI_TILE_DEPTH, x_stride, w + step * p->w.step_bytes, p->w.row_bytes, type, mr, nr);
-    if (k % RGI_TILE_DEPTH) {
-        float rest[TILE_N_OF_ONE][RGI_TILE_DEPTH] = { 0 }; /* of any type */
-        for (int i = 0; i < nr; i++) memcpy(rest[i], w + (size_t)i * p->w.row_bytes + n_steps * p->w.step_bytes, (k % RGI_TILE_DEPTH) * (type == RG_TYPE_F32 ? 4 : 2));
-        tile_step(sums, x + n_steps * RGI_TILE_DEPTH, x_stride, (const char *)rest, sizeof rest[0], type, mr, nr);
+    for (size_t step = 0; step < n_steps; step++, w += p->w.step_bytes, x += RGI_TILE_DEPTH * x_element) tile_step(sums, x, x_bytes, w, w_bytes, type, mr, nr);
+    if (n_rest) {
+        float rest[TILE_N][RGI_TILE_DEPTH] = { 0 }; /* of any type */
+        for (int i = 0; i < nr; i++) memcpy(rest[i], w + (size_t)i * w_bytes, n_rest * w_element);
+        tile_step(sums, x, x_bytes, (const char *)rest, sizeof rest[0], type, mr, nr);
     }
     for (int i = 0; i < mr; i++)
         for (int j = 0; j < nr; j++) {
-            float *sum = p->sums + (m + (size_t)i) * p->sums_stride + n + (size_t)j;
-            *sum = from ? *sum + vf_sum(sums[i * nr + j]) : vf_sum(sums[i * nr + j]);
+            float *sum = p->sums + (m + (size_t)i) * p->sums_stride + n + (size_t)j * apart;
+            *sum = t->from ? *sum + vf_sum(sums[i * nr + j]) : vf_sum(sums[i * nr + j]);
         }
 }
 
-/* All columns for mr rows. */
-VEC_BODY void tile_row(const rgi_product *p, size_t m, size_t from, size_t k, int type, int mr)
+/* All columns for mr rows. A full panel is read as TILE_N long streams, since memory is read fastest so; the rest of a smaller one column by column. */
+VEC_BODY void tile_row(const tile_at *t, size_t m, int type, int mr)
 {
+    const size_t n_columns = t->p->n_columns, apart = n_columns == RGI_PRODUCT_COLUMNS ? RGI_PRODUCT_COLUMNS / TILE_N : 1;
     size_t n = 0;
-    if (mr == 1)
-        for (; n + TILE_N_OF_ONE <= p->n_columns; n += TILE_N_OF_ONE) tile(p, m, n, from, k, type, mr, TILE_N_OF_ONE);
-    for (; n + TILE_N <= p->n_columns; n += TILE_N) tile(p, m, n, from, k, type, mr, TILE_N);
-    for (; n < p->n_columns; n++) tile(p, m, n, from, k, type, mr, 1);
+    if (apart > 1)
+        for (; n < apart; n++) tile(t, m, n, apart, type, mr, TILE_N);
+    else
+        for (; n + TILE_N <= n_columns; n += TILE_N) tile(t, m, n, 1, type, mr, TILE_N);
+    for (n *= apart > 1 ? TILE_N : 1; n < n_columns; n++) tile(t, m, n, 1, type, mr, 1);
 }
 
 VEC_BODY void product_all(const rgi_product *p, int type)
 {
-    const size_t chunk = chunk_length(p->x->k, 1280);
+    const size_t chunk = chunk_length(p->x->k, type == BOTH_BF16 ? 2560 : 1280);
     for (size_t from = 0; from < p->x->k; from += chunk) {
-        const size_t k = p->x->k - from < chunk ? p->x->k - from : chunk;
+        const tile_at t = { p, from, p->x->k - from < chunk ? p->x->k - from : chunk };
         size_t m = 0;
-        for (; m + TILE_M <= p->n_rows; m += TILE_M) tile_row(p, m, from, k, type, TILE_M);
+        for (; m + TILE_M <= p->n_rows; m += TILE_M) tile_row(&t, m, type, TILE_M);
         switch (p->n_rows - m) {
-        case 5: tile_row(p, m, from, k, type, 5); break;
-        case 4: tile_row(p, m, from, k, type, 4); break;
-        case 3: tile_row(p, m, from, k, type, 3); break;
-        case 2: tile_row(p, m, from, k, type, 2); break;
-        case 1: tile_row(p, m, from, k, type, 1); break;
+        case 5: tile_row(&t, m, type, 5); break;
+        case 4: tile_row(&t, m, type, 4); break;
+        case 3: tile_row(&t, m, type, 3); break;
+        case 2: tile_row(&t, m, type, 2); break;
+        case 1: tile_row(&t, m, type, 1); break;
         }
     }
 }
 
 static void product(const rgi_product *p)
 {
+    if (VEC_HAS_DOT && p->x->is_rounded) {
+        product_all(p, BOTH_BF16);
+        return;
+    }
     switch (p->x->w_type) {
     case RG_TYPE_BF16: product_all(p, RG_TYPE_BF16); break;
     case RG_TYPE_F16: product_all(p, RG_TYPE_F16); break;
@@ -112,8 +136,8 @@ static void product(const rgi_product *p)
 
 static size_t packed_bytes(size_t n_rows, size_t k, int w_type, bool is_rounded)
 {
-    (void)w_type, (void)is_rounded;
-    return n_rows * padded_depth(k) * sizeof(float);
+    (void)w_type;
+    return n_rows * padded_depth(k) * (VEC_HAS_DOT && is_rounded ? sizeof(uint16_t) : sizeof(float));
 }
 
 VEC_BODY void pack_step(float *to, const float *from, bool is_split, bool is_rounded)
@@ -140,6 +164,12 @@ static void pack(const rgi_packed *packed, const float *x, size_t x_stride, size
     const bool is_split = packed->w_type == RG_TYPE_BF16;
     for (size_t m = first_row; m < first_row + n_rows; m++) {
         const float *from = x + m * x_stride;
+        if (VEC_HAS_DOT && packed->is_rounded) {
+            uint16_t *rounded = (uint16_t *)packed->rows + m * stride;
+            round_row(rounded, from, k, RG_TYPE_BF16);
+            memset(rounded + k, 0, (stride - k) * sizeof *rounded);
+            continue;
+        }
         float *to = (float *)packed->rows + m * stride;
         size_t i = 0;
         for (; i + 2 * VL <= k; i += 2 * VL) pack_step(to + i, from + i, is_split, packed->is_rounded);
