@@ -113,11 +113,15 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 
 # Kernels of one instruction set each; chosen when the library runs. Only these files may use more than the baseline. Which they are is a
 # question of what the compiler makes programs for, not of where it runs.
-$(BUILD)/lib/backend/cpu/kernels_%.o: STRICT += -O3
+$(BUILD)/lib/backend/cpu/kernels_%.o $(BUILD)/src/machine_%.o: STRICT += -O3
 ifneq ($(filter x86_64%,$(TARGET)),)
 $(BUILD)/lib/backend/cpu/kernels_avx2.o: STRICT += -mavx2 -mfma -mf16c
 $(BUILD)/lib/backend/cpu/kernels_avx512.o: STRICT += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
 $(BUILD)/lib/backend/cpu/kernels_avx512bf16.o: STRICT += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c
+$(BUILD)/lib/backend/cpu/kernels_amx.o: STRICT += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprfchw
+$(BUILD)/src/machine_avx2.o: STRICT += -mavx2 -mfma
+$(BUILD)/src/machine_avx512.o $(BUILD)/src/machine_amx.o: STRICT += -mavx512f
+$(BUILD)/src/machine_avx512bf16.o: STRICT += -mavx512f -mavx512bf16
 endif
 ifneq ($(filter aarch64%,$(TARGET)),)
 $(BUILD)/lib/backend/cpu/kernels_neonbf16.o: STRICT += -march=armv8.2-a+bf16

@@ -28,6 +28,7 @@ static const struct {
     { "inspect", "tell what a model is and what would run it", cmd_inspect },
     { "state", "look into saved states", cmd_state },
     { "store", "keep many saved conversations in one folder", cmd_store },
+    { "bench", "measure how fast a model runs, and what this machine could do", cmd_bench },
     { "synth", "write a random model of any shape, for tests and measurements", cmd_synth },
 };
 
