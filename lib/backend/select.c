@@ -43,7 +43,8 @@ const char *rgi_backend_rungs(void)
 #if defined(__x86_64__)
     if (!(features & RG_CPU_AVX2)) return PORTABLE;
     if (!(features & RG_CPU_AVX512)) return "avx2," PORTABLE;
-    return features & RG_CPU_AVX512_BF16 ? "avx512-bf16,avx512,avx2," PORTABLE : "avx512,avx2," PORTABLE;
+    if (!(features & RG_CPU_AVX512_BF16)) return "avx512,avx2," PORTABLE;
+    return features & RG_CPU_AMX_BF16 ? "amx-bf16,avx512-bf16,avx512,avx2," PORTABLE : "avx512-bf16,avx512,avx2," PORTABLE;
 #elif defined(__aarch64__)
     return features & RG_CPU_NEON_BF16 ? "neon-bf16,neon," PORTABLE : "neon," PORTABLE;
 #else

@@ -12,6 +12,7 @@
 
 const rgi_cpu_kernels *const rgi_cpu_rungs[] = {
 #if defined(__x86_64__)
+    &rgi_kernels_amx,
     &rgi_kernels_avx512bf16,
     &rgi_kernels_avx512,
     &rgi_kernels_avx2,

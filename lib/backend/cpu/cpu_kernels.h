@@ -155,7 +155,7 @@ extern const rgi_cpu_kernels *const rgi_cpu_rungs[];
 extern const size_t rgi_n_cpu_rungs;
 
 #if defined(__x86_64__)
-extern const rgi_cpu_kernels rgi_kernels_avx512bf16, rgi_kernels_avx512, rgi_kernels_avx2;
+extern const rgi_cpu_kernels rgi_kernels_amx, rgi_kernels_avx512bf16, rgi_kernels_avx512, rgi_kernels_avx2;
 #elif defined(__aarch64__)
 extern const rgi_cpu_kernels rgi_kernels_neonbf16, rgi_kernels_neon;
 #endif

@@ -11,14 +11,14 @@
 #define FINISH_ROWS 16
 #define PASS_BYTES ((size_t)8 << 20) /* of sums for each thread: more would not come back from a cache. Fewer columns go through all of K first */
 
-typedef struct parts {
+typedef struct rows_in_parts {
     const rgi_products *p;
     float *sums;
     size_t panel_floats, task_floats; /* sums of one panel, and of one task */
     size_t columns;                   /* of one task */
     size_t first_task, n_tasks;       /* of this pass */
     size_t from, depth;
-} parts;
+} rows_in_parts;
 
 static bool is_gated(const rgi_products *p)
 {
@@ -28,7 +28,7 @@ static bool is_gated(const rgi_products *p)
 }
 
 /* A task's columns and the tasks of one pass. */
-static void choose_sizes(rgi_products *p, parts *parts, size_t *n_tasks, size_t *pass_tasks)
+static void choose_sizes(rgi_products *p, rows_in_parts *parts, size_t *n_tasks, size_t *pass_tasks)
 {
     const size_t n_threads = p->backend->parallel.n_threads;
     parts->columns = MOST_COLUMNS;
@@ -41,7 +41,7 @@ static void choose_sizes(rgi_products *p, parts *parts, size_t *n_tasks, size_t 
 
 size_t rgi_parts_bytes(rgi_products *p)
 {
-    parts parts = { .p = p };
+    rows_in_parts parts = { .p = p };
     size_t n_tasks, pass_tasks;
     choose_sizes(p, &parts, &n_tasks, &pass_tasks);
     return pass_tasks * parts.task_floats * sizeof(float);
@@ -53,7 +53,7 @@ typedef struct task {
     size_t n, n_columns, n_panels;
 } task;
 
-static task task_at(const parts *parts, size_t index)
+static task task_at(const rows_in_parts *parts, size_t index)
 {
     const rgi_panel_source *source = rgi_source_of(parts->p, parts->first_task + index);
     task t = { .source = source, .n = (parts->first_task + index - source->first_task) * parts->columns };
@@ -62,14 +62,14 @@ static task task_at(const parts *parts, size_t index)
     return t;
 }
 
-static rgi_weights_at panel_at(const parts *parts, const task *t, size_t i, size_t *n_columns)
+static rgi_weights_at panel_at(const rows_in_parts *parts, const task *t, size_t i, size_t *n_columns)
 {
     const size_t first = (t->source->second_w ? i / 2 : i) * RGI_PART_COLUMNS;
     *n_columns = rgi_min_size(RGI_PART_COLUMNS, t->n_columns - first);
     return rgi_source_weights(parts->p, t->source, t->source->second_w && i % 2, t->n + first);
 }
 
-static void finish_task(const parts *parts, const task *t, const float *task_sums)
+static void finish_task(const rows_in_parts *parts, const task *t, const float *task_sums)
 {
     const size_t n_each = t->source->second_w ? 2 : 1;
     _Alignas(64) float sums[2][FINISH_ROWS * MOST_COLUMNS];
@@ -85,7 +85,7 @@ static void finish_task(const parts *parts, const task *t, const float *task_sum
 static void make_part(void *argument, size_t index, void *room)
 {
     (void)room;
-    const parts *parts = argument;
+    const rows_in_parts *parts = argument;
     const rgi_packed *x = &parts->p->packed;
     const size_t n_threads = parts->p->backend->parallel.n_threads, guess = index + n_threads;
     const task t = task_at(parts, index), after = task_at(parts, guess < parts->n_tasks ? guess : index);
@@ -103,7 +103,7 @@ static void make_part(void *argument, size_t index, void *room)
 
 void rgi_run_parts(rgi_products *p, size_t depth, void *memory)
 {
-    parts parts = { .p = p, .sums = memory, .depth = depth };
+    rows_in_parts parts = { .p = p, .sums = memory, .depth = depth };
     size_t n_tasks, pass_tasks;
     choose_sizes(p, &parts, &n_tasks, &pass_tasks);
     for (parts.first_task = 0; parts.first_task < n_tasks; parts.first_task += pass_tasks) {
