@@ -49,7 +49,8 @@ enum {
  * *system_error, where given, tells the system's number. Paths are the ones the host passed, joined with '/'
  * and a file name; for a save also with an ending such as ".4711-0.tmp", and without their last part.
  *
- * Threads    called from the thread that called the library; several threads when several objects share it.
+ * Threads    called from the thread that called the library; several threads when several objects share it. The `read` of rg_io_get_default, which
+ *            stands that, is called by all threads of a model at once while its weights are read.
  */
 typedef struct rg_io {
     size_t struct_size;
@@ -142,7 +143,7 @@ RG_API void rg_interrupt_clear(rg_interrupt *interrupt);
 /** 1 when the flag is raised, else 0. Any thread. Since 0.1 */
 RG_API int rg_interrupt_is_set(const rg_interrupt *interrupt);
 
-/** Fill in the system's allocator. Errors RG_ERR_ARGUMENT. Since 0.1 */
+/** Fill in the system's allocator; it asks for huge pages for blocks of 8 MiB and more, where the system has them. Errors RG_ERR_ARGUMENT. Since 0.1 */
 RG_API rg_status rg_allocator_get_default(rg_allocator *allocator);
 /** Fill in the system's files, for hosts that change only a part. Errors RG_ERR_ARGUMENT. Since 0.1 */
 RG_API rg_status rg_io_get_default(rg_io *io);
