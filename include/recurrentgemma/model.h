@@ -45,7 +45,7 @@ enum {
 
 /** How the backend "cpu" holds weights. */
 enum {
-    RG_LAYOUT_AUTO = 0,     /**< packed where that is faster and memory allows, else as stored */
+    RG_LAYOUT_AUTO = 0,     /**< as stored, on every rung: a copy doubles the memory of the weights; it gained nothing where it was measured, and on amx-bf16 it was not */
     RG_LAYOUT_STORED = 1,   /**< where they were read or mapped, without a second copy */
     RG_LAYOUT_PACKED = 2    /**< a copy in the order in which kernels read them */
 };
@@ -122,7 +122,12 @@ RG_API rg_status rg_model_options_set_allow_nonfinite(rg_model_options *options,
 /** Folder of the hub cache ("~/.cache/huggingface/hub" spelled out) in which ids such as google/recurrentgemma-2b-it are found. */
 RG_API rg_status rg_model_options_set_hub_cache(rg_model_options *options, const char *folder);
 
-/** RG_CPU_... bits of this processor that the system lets programs use. Any thread. Since 0.1 */
+/**
+ * RG_CPU_... bits of this processor that the system lets programs use. Any thread. Since 0.1
+ *
+ * Where the processor has AMX, Linux is asked for its registers, here and when a model is opened. From then on it holds for the whole process, and
+ * Linux refuses signal stacks (sigaltstack) that are smaller than AT_MINSIGSTKSZ.
+ */
 RG_API uint32_t rg_cpu_features(void);
 /** Names of the rungs of the backend "cpu" that this processor can run, best first, separated by commas. Static. Any thread. Since 0.1 */
 RG_API const char *rg_cpu_rungs(void);

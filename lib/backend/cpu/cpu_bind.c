@@ -15,17 +15,33 @@ typedef struct packing {
     size_t n_blocks, n_steps;
 } packing;
 
+/* A tile of which no row and no element is missing. */
+static inline void copy_tile(char *to, const char *from, size_t stride, size_t run)
+{
+    for (size_t i = 0; i < RGI_TILE_ROWS; i++) memcpy(to + i * run, from + i * stride, run);
+}
+
+static void pack_tile(char *to, const rg_tensor *w, size_t row, size_t k)
+{
+    const size_t element = rgi_type_bytes(w->type), run = RGI_TILE_DEPTH * element, stride = w->strides[0] * element;
+    const size_t n_rows = rgi_min_size(RGI_TILE_ROWS, w->shape[0] - row), bytes = rgi_min_size(run, (w->shape[1] - k) * element);
+    const char *from = (const char *)RG_TENSOR_DATA(w) + row * stride + k * element;
+    const bool is_whole = n_rows == RGI_TILE_ROWS && bytes == run;
+    if (is_whole && element == 2) /* numbers that the compiler knows */
+        copy_tile(to, from, stride, RGI_TILE_DEPTH * 2);
+    else if (is_whole)
+        copy_tile(to, from, stride, RGI_TILE_DEPTH * 4);
+    else {
+        memset(to, 0, RGI_TILE_ROWS * run);
+        for (size_t i = 0; i < n_rows; i++) memcpy(to + i * run, from + i * stride, bytes);
+    }
+}
+
 static void pack_block(const packing *p, size_t block)
 {
-    const size_t element = rgi_type_bytes(p->w->type), n = p->w->shape[0], k = p->w->shape[1], run = RGI_TILE_DEPTH * element;
-    char *to = p->tiles + block * p->n_steps * RGI_TILE_ROWS * run;
+    const size_t tile_bytes = RGI_TILE_ROWS * RGI_TILE_DEPTH * rgi_type_bytes(p->w->type);
     for (size_t step = 0; step < p->n_steps; step++)
-        for (size_t i = 0; i < RGI_TILE_ROWS; i++, to += run) {
-            const size_t row = block * RGI_TILE_ROWS + i, first = step * RGI_TILE_DEPTH;
-            const size_t bytes = row < n ? rgi_min_size(run, (k - first) * element) : 0;
-            if (bytes) memcpy(to, (const char *)RG_TENSOR_DATA(p->w) + (row * p->w->strides[0] + first) * element, bytes);
-            memset(to + bytes, 0, run - bytes);
-        }
+        pack_tile(p->tiles + (block * p->n_steps + step) * tile_bytes, p->w, block * RGI_TILE_ROWS, step * RGI_TILE_DEPTH);
 }
 
 static void pack_task(void *argument, size_t index, void *room)
