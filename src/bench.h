@@ -31,6 +31,7 @@ enum { BENCH_PREFILL, BENCH_DECODE };
 typedef struct bench_result {
     int phase;
     uint64_t prompt, depth, batch;
+    uint64_t first_position, last_position; /* where the first and the last step that was timed began; the sequences' first state tells */
     double *seconds;           /* [n_runs] of each run (prefill) or step (decode); sorted when they have been summed up */
     size_t n_runs;
     double tokens_per_second;  /* all sequences together, by the median */

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#define SMALL 1 /* most rows of the head: prefill wants the logits of one */
+#define HEAD_ROWS 1 /* most rows of the head: prefill wants the logits of one */
 
 /* Columns [first, first + n) of rows. */
 static rg_tensor columns_of(const rg_tensor *t, size_t n_rows, uint64_t first, uint64_t n)
@@ -343,7 +343,8 @@ static void make_embed(kernel_case *c)
 enum { QKV, LINEAR_XY, LINEAR_OUT, GATE_UP, DOWN, HEAD, RECURRENCE, CONV, ATTENTION, WINDOW_WRITE, NORM, ELEMENTWISE, SOFT_CAP, ROPE, EMBED, N_CASES };
 
 static const char *const names[N_CASES] = {
-    "qkv", "linear_x linear_y", "linear_out", "mlp gate up", "mlp down", "head", "recurrence", "conv1d", "attention", "window_write", "rms_norm", "gelu gate", "soft cap", "rope", "embed",
+    "qkv", "linear_x linear_y", "linear_out", "mlp gate up", "mlp down", "head", "recurrence", "conv1d", "attention", "window_write", "rms_norm", "gelu gate",
+    "soft cap", "rope", "embed",
 };
 
 size_t kernel_case_count(void) { return N_CASES; }
@@ -384,7 +385,7 @@ bool kernel_case_make(kernel_case *c, size_t index, const rg_model_info *info, s
     const bool is_attention = index == QKV || index == ATTENTION || index == WINDOW_WRITE || index == ROPE;
     const bool is_recurrent = index == LINEAR_XY || index == LINEAR_OUT || index == RECURRENCE || index == CONV;
     if ((is_attention && !info->n_attention_layers) || (is_recurrent && !info->n_recurrent_layers)) return false;
-    if (n_rows > SMALL && (index == HEAD || index == SOFT_CAP)) return false;
+    if (n_rows > HEAD_ROWS && (index == HEAD || index == SOFT_CAP)) return false;
     if (index <= HEAD) make_products(c, index);
     else make_others(c, index);
     c->y_before = c->y;

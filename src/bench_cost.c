@@ -52,7 +52,7 @@ void bench_cost(const bench *b, bench_result *r)
     weigh(b, &layers, &head);
     const double row = head / i->vocab_size; /* of the embedding, for each token */
     if (r->phase == BENCH_DECODE) {
-        const double position = (double)r->depth + ((double)r->n_runs - 1) / 2; /* the middle one of those measured */
+        const double position = ((double)r->first_position + (double)r->last_position) / 2;
         r->bytes_per_token = (layers + head) / batch + row + step_state_bytes(i, position);
         r->flops_per_token = linear_flops(i) + logits + 4 * heads * visible(i, position) * i->n_attention_layers;
         return;

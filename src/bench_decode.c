@@ -95,12 +95,15 @@ static int make_states(bench *b, depth_states *depths, size_t n_each)
 
 static int step(bench *b, bench_result *r, const depth_states *depth, float *logits, size_t run, bool is_counted)
 {
+    const uint64_t position = rg_state_position(depth->states[0]);
     bench_profile_begin();
     const double began = machine_seconds(&b->machine);
     const int code = bench_feed(b, depth->states, r->batch, 1, logits, NULL, NULL);
     const double seconds = machine_seconds(&b->machine) - began;
     if (!is_counted) return code;
     r->seconds[run] = seconds;
+    r->last_position = position;
+    if (run == 0) r->first_position = position;
     if (b->plan->has_profile) bench_profile_end(r->profile, seconds);
     return code;
 }

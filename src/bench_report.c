@@ -72,6 +72,8 @@ static void json_result(json_out *json, const bench *b, const bench_result *r)
     json_measured(json, "matrix_share", r->matrix_share);
     json_count(json, "runs", r->n_runs);
     json_number(json, "spread", r->spread);
+    json_count(json, "first_position", r->first_position);
+    json_count(json, "last_position", r->last_position);
     json_number(json, "slowest", r->slowest);
     json_number(json, "fastest", r->fastest);
     if (b->plan->has_profile) {

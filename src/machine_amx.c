@@ -70,6 +70,6 @@ static float multiply(const void *operands, size_t rounds, bool is_fed)
 }
 
 const machine_kernels machine_amx = {
-    "amx-bf16", RG_CPU_AVX2 | RG_CPU_AVX512 | RG_CPU_AMX_BF16, true, ask_for_tiles, read_memory, multiply, 2.0 * 16 * 16 * 32 * PRODUCTS * STEPS,
+    "amx-bf16", RG_CPU_AVX2 | RG_CPU_AVX512 | RG_CPU_AVX512_BF16 | RG_CPU_AMX_BF16, true, ask_for_tiles, read_memory, multiply, 2.0 * 16 * 16 * 32 * PRODUCTS * STEPS,
 };
 #endif

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Arguments, help and exit codes, the same for all verbs.
 . tests/command/harness.sh
-verbs="generate chat score logits tokenize detokenize inspect synth"
+verbs="generate chat score logits tokenize detokenize inspect bench synth"
 model=$golden/griffin-rra
 
 run --version
@@ -17,7 +17,7 @@ for verb in $verbs; do
     run $verb --help
     check "$verb --help succeeds" is $code 0
     check "$verb --help says how" has "$out" "Usage: recurrentgemma $verb "
-    for option in backend threads window page-length map no-map help; do check "$verb --help tells of --$option" has "$out" "--$option"; done
+    for option in backend compute cpu-mask layout threads window page-length map no-map help; do check "$verb --help tells of --$option" has "$out" "--$option"; done
     widest=$(awk '{ if (length($0) > n) n = length($0) } END { print n }' "$dir/out")
     check "$verb --help fits in 80 columns" [ "$widest" -le 80 ]
     first=$out
