@@ -34,33 +34,33 @@ VEC_BODY vf load_half(const void *w, int type, int half)
     return half ? odd : even;
 }
 
-/* The vectors of a step of RGI_TILE_DEPTH along K. */
-VEC_BODY int step_vectors(int type) { return type == BOTH_BF16 ? RGI_TILE_DEPTH / 2 / VL : RGI_TILE_DEPTH / VL; }
-
-VEC_BODY vf load_step(const char *w, int type, int i)
+/* Vector i of a step of RGI_TILE_DEPTH along K, of 2 * pair and 2 * pair + 1. */
+VEC_BODY vf load_step(const char *w, int type, int pair, int half)
 {
-    if (type == BOTH_BF16) return vf_load((const float *)(const void *)w + i * VL);
-    return load_half(vec_at(w, type, (size_t)(i / 2) * 2 * VL), type, i % 2);
+    if (type == BOTH_BF16) return vf_load((const float *)(const void *)w + pair * 2 * VL + half * VL);
+    return load_half(vec_at(w, type, (size_t)pair * 2 * VL), type, half);
 }
 
 /* One step along K, for mr rows and nr columns. */
 VEC_BODY void tile_step(vf *sums, const char *x, size_t x_bytes, const char *w, size_t w_bytes, int type, int mr, int nr)
 {
-    VEC_UNROLL for (int i = 0; i < step_vectors(type); i++)
-    {
-        vf weights[TILE_N];
-        VEC_UNROLL for (int n = 0; n < nr; n++)
+    const int n_vectors = type == BOTH_BF16 ? RGI_TILE_DEPTH / 2 / VL : RGI_TILE_DEPTH / VL, n_halves = n_vectors < 2 ? 1 : 2;
+    for (int pair = 0; 2 * pair < n_vectors; pair++)
+        VEC_UNROLL for (int half = 0; half < n_halves; half++)
         {
-            weights[n] = load_step(w + (size_t)n * w_bytes, type, i);
-            VEC_HOLD(weights[n]);
+            vf weights[TILE_N];
+            VEC_UNROLL for (int n = 0; n < nr; n++)
+            {
+                weights[n] = load_step(w + (size_t)n * w_bytes, type, pair, half);
+                VEC_HOLD(weights[n]);
+            }
+            VEC_UNROLL for (int m = 0; m < mr; m++)
+            {
+                vf rows = vf_load((const float *)(const void *)(x + (size_t)m * x_bytes) + (pair * 2 + half) * VL);
+                VEC_HOLD(rows);
+                VEC_UNROLL for (int n = 0; n < nr; n++) sums[m * nr + n] = type == BOTH_BF16 ? vec_dot(sums[m * nr + n], rows, weights[n]) : vf_fma(rows, weights[n], sums[m * nr + n]);
+            }
         }
-        VEC_UNROLL for (int m = 0; m < mr; m++)
-        {
-            vf rows = vf_load((const float *)(const void *)(x + (size_t)m * x_bytes) + i * VL);
-            VEC_HOLD(rows);
-            VEC_UNROLL for (int n = 0; n < nr; n++) sums[m * nr + n] = type == BOTH_BF16 ? vec_dot(sums[m * nr + n], rows, weights[n]) : vf_fma(rows, weights[n], sums[m * nr + n]);
-        }
-    }
 }
 
 /* Part of one product: elements [from, from + k) along K. */
@@ -92,16 +92,14 @@ VEC_BODY void tile(const tile_at *t, size_t m, size_t n, size_t apart, int type,
         }
 }
 
-/* All columns for mr rows. A full panel is read as TILE_N long streams, since memory is read fastest so; the rest of a smaller one column by column. */
+/* All columns but the last few for mr rows. A full panel is read as TILE_N long streams, since memory is read fastest so. */
 VEC_BODY void tile_row(const tile_at *t, size_t m, int type, int mr)
 {
     const size_t n_columns = t->p->n_columns, apart = n_columns == RGI_PRODUCT_COLUMNS ? RGI_PRODUCT_COLUMNS / TILE_N : 1;
-    size_t n = 0;
     if (apart > 1)
-        for (; n < apart; n++) tile(t, m, n, apart, type, mr, TILE_N);
+        for (size_t n = 0; n < apart; n++) tile(t, m, n, apart, type, mr, TILE_N);
     else
-        for (; n + TILE_N <= n_columns; n += TILE_N) tile(t, m, n, 1, type, mr, TILE_N);
-    for (n *= apart > 1 ? TILE_N : 1; n < n_columns; n++) tile(t, m, n, 1, type, mr, 1);
+        for (size_t n = 0; n + TILE_N <= n_columns; n += TILE_N) tile(t, m, n, 1, type, mr, TILE_N);
 }
 
 VEC_BODY void product_all(const rgi_product *p, int type)
@@ -111,13 +109,10 @@ VEC_BODY void product_all(const rgi_product *p, int type)
         const tile_at t = { p, from, p->x->k - from < chunk ? p->x->k - from : chunk };
         size_t m = 0;
         for (; m + TILE_M <= p->n_rows; m += TILE_M) tile_row(&t, m, type, TILE_M);
-        switch (p->n_rows - m) {
-        case 5: tile_row(&t, m, type, 5); break;
-        case 4: tile_row(&t, m, type, 4); break;
-        case 3: tile_row(&t, m, type, 3); break;
-        case 2: tile_row(&t, m, type, 2); break;
-        case 1: tile_row(&t, m, type, 1); break;
-        }
+        for (; m + 2 <= p->n_rows; m += 2) tile_row(&t, m, type, 2);
+        if (m < p->n_rows) tile_row(&t, m, type, 1);
+        for (size_t n = p->n_columns / TILE_N * TILE_N; n < p->n_columns; n++)
+            for (m = 0; m < p->n_rows; m++) tile(&t, m, n, 1, type, 1, 1);
     }
 }
 
