@@ -113,7 +113,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 
 # Kernels of one instruction set each; chosen when the library runs. Only these files may use more than the baseline. Which they are is a
 # question of what the compiler makes programs for, not of where it runs.
-$(BUILD)/lib/backend/cpu/kernels_%.o $(BUILD)/src/machine_%.o: STRICT += -O3
+$(BUILD)/src/machine_%.o: STRICT += -O3
 ifneq ($(filter x86_64%,$(TARGET)),)
 $(BUILD)/lib/backend/cpu/kernels_avx2.o: STRICT += -mavx2 -mfma -mf16c
 $(BUILD)/lib/backend/cpu/kernels_avx512.o: STRICT += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
