@@ -87,6 +87,7 @@ static int go_on(chat_session *s, const rg_snapshot *saved)
 int chat_session_open(chat_session *s, rg_model *model, const sampling_choice *sampling, const rg_snapshot *saved)
 {
     rg_model_info info;
+    rg_status status = RG_OK;
     rg_tokenizer_info pieces = { .struct_size = sizeof pieces, .end_of_turn = -1 };
     *s = (chat_session){ .model = model, .sampling = sampling };
     int code = get_model_info(model, &info);
@@ -94,12 +95,9 @@ int chat_session_open(chat_session *s, rg_model *model, const sampling_choice *s
     if (!code) code = open_state(s, saved, info.page_length);
     if (code) return code;
 
-    s->vocab_size = info.vocab_size;
-    s->equal_logits = calloc(info.vocab_size, sizeof *s->equal_logits);
-    rg_status status = s->equal_logits ? RG_OK : RG_ERR_MEMORY;
     /* rg_chat_say stops there by itself; rg_generate, which writes a reply anew, does not. */
     if (rg_model_tokenizer(model)) rg_tokenizer_get_info(rg_model_tokenizer(model), &pieces);
-    if (status == RG_OK && pieces.end_of_turn >= 0) status = rg_generate_options_add_stop_token(s->options, pieces.end_of_turn);
+    if (pieces.end_of_turn >= 0) status = rg_generate_options_add_stop_token(s->options, pieces.end_of_turn);
     if (status != RG_OK) return complain_status(status, NULL);
     return saved ? go_on(s, saved) : 0;
 }
@@ -109,7 +107,6 @@ void chat_session_close(chat_session *s)
     rg_state_free(s->state);
     rg_generate_options_free(s->options);
     rg_sampler_free(s->sampler);
-    free(s->equal_logits);
 }
 
 int chat_session_say(chat_session *s, const char *message)
@@ -125,14 +122,6 @@ int chat_session_say(chat_session *s, const char *message)
     return chat_turns_mark(s->state, message, false);
 }
 
-/* A new seed from the sampler's own random numbers: so nothing that was drawn comes again, and the same chat gives the same text again. */
-static uint64_t draw_seed(chat_session *s)
-{
-    uint64_t seed = 0;
-    for (int i = 0; i < 64; i++) seed = seed * 6364136223846793005u + (uint64_t)rg_sampler_pick(s->sampler, s->equal_logits) + 1;
-    return seed;
-}
-
 /* State and sampler as they were at an earlier position, but for the random numbers. */
 static bool go_back(chat_session *s, uint64_t position)
 {
@@ -146,9 +135,7 @@ static bool go_back(chat_session *s, uint64_t position)
     if (status != RG_OK) return false;
 
     s->is_changed = true;
-    const uint64_t seed = draw_seed(s);
-    rg_sampler_reset(s->sampler); /* the history is forgotten, and read again as far as it is left */
-    rg_sampler_set_seed(s->sampler, seed);
+    rg_sampler_forget(s->sampler); /* and read again as far as it is left */
     status = accept_tokens(s);
     if (status != RG_OK) complain_status(status, NULL);
     return true;

@@ -16,8 +16,6 @@ typedef struct chat_session {
     rg_sampler *sampler;
     rg_generate_options *options;
     const sampling_choice *sampling;
-    float *equal_logits;    /* [vocab_size] zeros: every token is as probable as any other */
-    size_t vocab_size;
     rg_piece_fn *on_piece;  /* gets the replies */
     void *user;
     bool is_changed;        /* since the caller cleared it */

@@ -24,6 +24,7 @@ typedef struct chat {
     char *message; /* what the user says, line by line */
     size_t message_bytes;
     bool is_over;       /* the user wants to leave */
+    bool has_tried;     /* to save, at the user's word */
     bool has_not_saved; /* what the user asked to be saved */
     int code;           /* an exit code: the conversation has failed */
 } chat;
@@ -96,15 +97,20 @@ static void keep(chat *c)
 static void do_save(chat *c, const char *name)
 {
     bool is_saved = false;
+    c->has_tried = true;
+    if (name && c->keeper.name && strcmp(name, c->keeper.name) == 0) name = NULL;
     if (name) is_saved = chat_keeper_save_copy(&c->keeper, name, c->session.state, c->session.sampler);
     else if (chat_keeper_has_place(&c->keeper)) is_saved = chat_keeper_save(&c->keeper, c->session.state, c->session.sampler);
     else complain("the conversation is kept nowhere yet; /save FILE");
+    /* Of a conversation that was overtaken, a copy is as much as can be had. */
+    if (is_saved && (!name || c->keeper.is_overtaken)) c->session.is_changed = false;
     if (is_saved) tell(c, "saved", "");
     else c->has_not_saved = true;
 }
 
 static void do_fork(chat *c, const char *name)
 {
+    c->has_tried = true;
     if (!chat_keeper_fork(&c->keeper, name, c->session.state, c->session.sampler)) {
         c->has_not_saved = true;
         return;
@@ -234,11 +240,12 @@ static void take_message(chat *c)
         return;
     }
     ctrl_c_forget();
+    c->has_tried = false;
     const char *message = c->message;
     if (message[strspn(message, " \t")] == '\0') return;
     if (message[0] == '/' && message[1] != '/') obey(c);
     else c->code = chat_session_say(&c->session, message[0] == '/' ? message + 1 : message);
-    if (c->code == 0) keep(c);
+    if (c->code == 0 && !c->has_tried) keep(c);
 }
 
 /* One message and its reply, or one command. */
@@ -269,10 +276,11 @@ static int converse(chat *c)
         if (rg_state_position(c->session.state) > 0) tell_turn(c);
     }
     while (!c->is_over && c->code == 0 && !ferror(stdout)) take_turn(c);
+    const bool is_unsaved = c->session.is_changed && chat_keeper_has_place(&c->keeper);
+    if (is_unsaved && c->keeper.is_overtaken) chat_keeper_rescue(&c->keeper, c->session.state, c->session.sampler);
+    else if (is_unsaved && c->code == 0) keep(c); /* what could not be saved before, perhaps now */
     if (c->code) return c->code;
-    keep(c); /* what could not be saved before, perhaps now */
-    const bool is_lost = c->session.is_changed && chat_keeper_has_place(&c->keeper);
-    return is_lost || c->has_not_saved ? EXIT_FAILURE : 0;
+    return (is_unsaved && c->session.is_changed) || c->has_not_saved ? EXIT_FAILURE : 0;
 }
 
 typedef struct chat_choice {
@@ -295,14 +303,20 @@ static bool parse(chat_choice *choice, int *code, int argc, char **argv)
         "chat", "MODEL [--state FILE | --store DIR NAME]",
         "Talk with an instruction-tuned model. Each line is a message; a line that ends with a backslash goes on in the next one. "
         "/help lists the commands, among them those that take turns back, write a reply anew, save and fork. Ctrl-C stops the reply, not the "
-        "program; Ctrl-D ends. When standard input is a file or a pipe, only the replies are written, each with a line feed at its end.\n\n"
+        "program; Ctrl-D ends.\n\n"
+        "When standard input or standard output is no terminal, nothing is printed but the replies, each with a line feed behind it: no "
+        "prompt, and no word of what a command has done. /help and the list of /rewind are printed there too. What goes wrong is told on "
+        "standard error. A message is still one line, and Ctrl-C while one is awaited ends the program.\n\n"
         "With --state or --store the conversation is saved after every turn and every command that changes it, wholly or not at all, so that "
         "a program that is killed loses at most the turn under way. A later call goes on from there: with the random numbers where they were "
         "(--seed is for new conversations), and with the saved settings of picking tokens, but for those that are given. -n, --stop "
-        "and --ignore-eos are not saved.",
+        "and --ignore-eos are not saved.\n\n"
+        "What another program has saved there meanwhile is never written over: the conversation then goes on unsaved, which is told, until "
+        "/fork or /save gives it another name; without that it is kept as NAME-2, or the next number that is free, and the exit code is 1.",
         "On a terminal, control and bidirectional characters of a reply are shown escaped, such as \\x1b, unless --raw is given.\n\n"
         "At least the last four turns can be taken back at once, also in a later call; of older ones those whose ids are kept (65,536 "
-        "tokens), by reading them again.\n\n" MODEL_NOTES,
+        "tokens), by reading them again. /undo, /retry and /rewind take back everything but the random numbers: those go on, so that with "
+        "--temp the same message gets another reply.\n\n" MODEL_NOTES,
     };
     int n = 0;
     if (!options_parse_operands(&n, 1, 2, code, argc, argv, &about, options, sizeof options / sizeof *options)) return false;

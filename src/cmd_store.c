@@ -2,6 +2,8 @@
  * recurrentgemma store: saved conversations in a folder, their versions and forks. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "command.h"
 #include "complain.h"
@@ -53,57 +55,77 @@ static int store_put(int argc, char **argv)
     return code;
 }
 
-static int store_get(int argc, char **argv)
+/* Verbs that are one call: DIR NAME, for some another operand and --version. */
+typedef rg_status store_call(rg_store *store, char **argv, uint64_t version, rg_error *error);
+
+static int run_call(int argc, char **argv, const usage *about, int n_operands, const char *version_about, store_call *call)
 {
     uint64_t version = 0;
-    const option options[] = {
-        OPTION_COUNT(0, "version", "N", &version, 1, INT64_MAX, "this version, which NAME goes back to (default: the newest one)"),
-    };
-    static const usage about = { "store get", "DIR NAME FILE", "Write a version of NAME to a file, which is replaced if it exists.", DIR_NOTES };
+    const option options[] = { OPTION_COUNT(0, "version", "N", &version, 1, INT64_MAX, version_about) };
     int code = 0, n = 0;
-    if (!options_parse_operands(&n, 3, 3, &code, argc, argv, &about, options, 1)) return code;
+    if (!options_parse_operands(&n, n_operands, n_operands, &code, argc, argv, about, options, version_about != NULL)) return code;
     rg_error error = RG_ERROR_INIT;
-    rg_snapshot *snapshot = NULL;
     rg_store *store = NULL;
     code = open_store(&store, argv[1], false);
-    if (!code) code = judge(rg_store_get(&snapshot, store, argv[2], version, &error), &error);
-    if (!code) code = judge(rg_snapshot_save(snapshot, argv[3], NULL, &error), &error);
+    if (!code) code = judge(call(store, argv, version, &error), &error);
     rg_store_close(store);
-    rg_snapshot_close(snapshot);
     return code;
+}
+
+static rg_status call_get(rg_store *store, char **argv, uint64_t version, rg_error *error)
+{
+    rg_snapshot *snapshot = NULL;
+    if (strcmp(argv[3], "-") == 0) {
+        snprintf(error->message, sizeof error->message, "a saved state is not written to standard output; a file that is called so is ./-");
+        return RG_ERR_ARGUMENT;
+    }
+    rg_status status = rg_store_get(&snapshot, store, argv[2], version, error);
+    if (status == RG_OK) status = rg_snapshot_save(snapshot, argv[3], NULL, error);
+    rg_snapshot_close(snapshot);
+    return status;
+}
+
+static int store_get(int argc, char **argv)
+{
+    static const usage about = {
+        "store get", "DIR NAME FILE", "Write a version of NAME to a file, which is replaced if it exists.",
+        "FILE is written wholly or not at all, which standard output cannot be; so - is refused. " DIR_NOTES,
+    };
+    return run_call(argc, argv, &about, 3, "this version, which NAME goes back to (default: the newest one)", call_get);
+}
+
+static rg_status call_fork(rg_store *store, char **argv, uint64_t version, rg_error *error)
+{
+    return rg_store_fork(store, argv[2], version, argv[3], error);
 }
 
 static int store_fork(int argc, char **argv)
 {
-    uint64_t version = 0;
-    const option options[] = {
-        OPTION_COUNT(0, "version", "N", &version, 1, INT64_MAX, "from this version, which NAME goes back to (default: the newest one)"),
-    };
     static const usage about = { "store fork", "DIR NAME NEW", "Let a new name NEW go on from where NAME stands. Nothing is copied.", DIR_NOTES };
-    int code = 0, n = 0;
-    if (!options_parse_operands(&n, 3, 3, &code, argc, argv, &about, options, 1)) return code;
-    rg_error error = RG_ERROR_INIT;
-    rg_store *store = NULL;
-    code = open_store(&store, argv[1], false);
-    if (!code) code = judge(rg_store_fork(store, argv[2], version, argv[3], &error), &error);
-    rg_store_close(store);
-    return code;
+    return run_call(argc, argv, &about, 3, "from this version, which NAME goes back to (default: the newest one)", call_fork);
+}
+
+static rg_status call_delete(rg_store *store, char **argv, uint64_t version, rg_error *error)
+{
+    (void)version;
+    return rg_store_delete(store, argv[2], error);
 }
 
 static int store_delete(int argc, char **argv)
 {
     static const usage about = { "store delete", "DIR NAME", "Forget a name. What no other name needs goes at the next 'store gc'.", DIR_NOTES };
-    int code = 0, n = 0;
-    if (!options_parse_operands(&n, 2, 2, &code, argc, argv, &about, NULL, 0)) return code;
-    rg_error error = RG_ERROR_INIT;
-    rg_store *store = NULL;
-    code = open_store(&store, argv[1], false);
-    if (!code) code = judge(rg_store_delete(store, argv[2], &error), &error);
-    rg_store_close(store);
-    return code;
+    return run_call(argc, argv, &about, 2, NULL, call_delete);
 }
 
-/* The names of a store (is_log false), or its versions, of one name or of all. */
+static int print_log(store_log *log, bool is_tree, bool is_json)
+{
+    if (is_json) store_log_print_json(log);
+    else if (is_tree) return store_log_print_tree(log);
+    else store_log_print_list(log);
+    return 0;
+}
+
+/* The names of a store (is_log false), or its versions, of one name or of all. Damage hides nothing that can be read. */
 static int show(const char *folder, bool is_log, const char *name, bool is_json)
 {
     rg_error error = RG_ERROR_INIT;
@@ -113,11 +135,9 @@ static int show(const char *folder, bool is_log, const char *name, bool is_json)
     if (!code) {
         const rg_status status = is_log ? rg_store_log(store, name, store_log_add, &log, &error) : rg_store_list(store, store_log_add, &log, &error);
         code = log.has_no_memory ? complain_memory() : judge(status, &error);
+        if ((!code || status == RG_ERR_CHECKSUM) && print_log(&log, is_log && !name, is_json) != 0) code = EXIT_FAILURE;
     }
     rg_store_close(store);
-    if (!code && is_json) store_log_print_json(&log);
-    else if (!code && is_log && !name) code = store_log_print_tree(&log);
-    else if (!code) store_log_print_list(&log);
     store_log_clear(&log);
     return code;
 }

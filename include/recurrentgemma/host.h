@@ -94,7 +94,7 @@ enum { RG_LOG_ERROR = 0, RG_LOG_WARNING = 1, RG_LOG_INFO = 2, RG_LOG_DEBUG = 3 }
  */
 typedef void rg_log_fn(void *user, int level, const char *line);
 
-/** Every cap on sizes that files and callers can ask for. Zero: the default named beside it. */
+/** Caps on sizes that files and callers can ask for. Zero: the default named beside it; docs/limits.md has the rest. */
 typedef struct rg_limits {
     size_t struct_size;
     uint64_t config_bytes;       /**< config.json and other small JSON; 1 MiB */

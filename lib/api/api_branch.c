@@ -24,9 +24,7 @@ rg_status rg_state_fork(rg_state **fork, rg_state *state, rg_error *error)
 static bool is_name(const char *name)
 {
     const size_t n = name ? strlen(name) : 0;
-    for (size_t i = 0, length; i < n && n <= MAX_NAME_BYTES; i += length)
-        if ((length = rgi_utf8_length((const unsigned char *)name + i, n - i)) == 0) return false;
-    return n > 0 && n <= MAX_NAME_BYTES;
+    return n > 0 && n <= MAX_NAME_BYTES && rgi_utf8_is_text((const unsigned char *)name, n);
 }
 
 rg_status rg_state_checkpoint(rg_state *state, const char *name, rg_error *error)

@@ -23,6 +23,14 @@ static inline size_t rgi_utf8_length(const unsigned char *text, size_t n)
     return n >= 4 && (text[3] & 0xc0) == 0x80 ? 4 : 0;
 }
 
+/* Whether all n bytes are well-formed characters. */
+static inline int rgi_utf8_is_text(const unsigned char *text, size_t n)
+{
+    for (size_t i = 0, length; i < n; i += length)
+        if ((length = rgi_utf8_length(text + i, n - i)) == 0) return 0;
+    return 1;
+}
+
 /* Whether the n < 4 bytes could be the beginning of a well-formed character that needs more bytes. */
 static inline int rgi_utf8_is_partial(const unsigned char *text, size_t n)
 {

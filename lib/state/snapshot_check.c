@@ -8,6 +8,7 @@
 #include "base/little_endian.h"
 #include "base/memory.h"
 #include "base/sort.h"
+#include "base/utf8.h"
 #include "state/snapshot_pages.h"
 
 /* Walks over sections as they are expected. */
@@ -104,6 +105,7 @@ static const char *read_record(const unsigned char **at, uint64_t *left, rgi_rec
     const uint64_t name_room = (record->n_name + 3) / 4 * 4;
     if (name_room > *left || record->n_pages > (*left - name_room) / 4) return "it is cut short";
     if (memchr(record->name, 0, record->n_name) || !are_zero(*at + record->n_name, (size_t)(name_room - record->n_name))) return "its name has a zero byte, or no zeros behind it";
+    if (!rgi_utf8_is_text(*at, record->n_name)) return "its name is not UTF-8";
     record->pages = *at + name_room;
     *at += name_room + 4 * (uint64_t)record->n_pages;
     *left -= name_room + 4 * (uint64_t)record->n_pages;

@@ -195,6 +195,61 @@ resumed=$out
 circle 'Hello there\n/rewind\nWho are you?\n' "$dir/k3.rgs"
 check "killed within a turn, it goes on from the turn before" is "$resumed" "$(last "$out" "$(printf '%s\n' "$resumed" | wc -l)")"
 
+# Two at once. The first one has read the conversation, the second one says something, then the first one does.
+# two OPTIONS...: $dir/first has the first one's complaints, $code its exit code. Its lines come from the function `say`.
+two() {
+    rm -f "$dir/said" "$dir/first"
+    { echo /ready; wait_for [ -e "$dir/said" ]; say; } | "$rg" chat demo -n 8 "$@" >"$dir/out" 2>"$dir/first" &
+    process=$!
+    wait_for [ -s "$dir/first" ] # it has read the conversation, and says that there is no /ready
+    printf 'From the second\n' | "$rg" chat demo -n 8 "$@" >/dev/null 2>"$dir/second"
+    second=$?
+    touch "$dir/said"
+    wait $process
+    code=$? out=$(cat "$dir/out") err=$(grep -v /ready "$dir/first")
+}
+turns() { talk '/rewind\n' "$@" && printf '%s\n' "$out" | sed 's/^ *[0-9]*  //' | tr '\n' ','; }
+
+say() { printf 'From the first\nAnd more\n'; }
+talk 'Hello\n' -n 8 --state "$dir/two.rgs"
+two --state "$dir/two.rgs"
+check "of two at one file the second one to save is refused" is "$second$code" 01
+check "and told what to do" has "$err" "/fork NAME keeps it under another name from here on, /save NAME a copy"
+check "it goes on" lines "$out" 2
+check "what the other one said is there" is "$(turns --state "$dir/two.rgs")" "Hello,From the second,"
+check "what it said itself is beside it" is "$(turns --state "$dir/two.rgs-2")" "Hello,From the first,And more,"
+check "and that is told" has "$err" "the conversation is kept as '$dir/two.rgs-2'"
+cp "$dir/two.rgs" "$dir/two.rgs-2"
+two --state "$dir/two.rgs"
+check "a name that is taken is passed over" is "$(turns --state "$dir/two.rgs-3")" "Hello,From the second,From the first,And more,"
+say() { printf 'From the first\n/save %s\n/save %s\n' "$dir/two.rgs" "$dir/copy.rgs"; }
+two --state "$dir/two.rgs"
+check "/save under the same name is refused as well" is "$(printf '%s\n' "$err" | grep -c 'no longer the file')" 2
+check "/save under another one keeps it" has "$(turns --state "$dir/copy.rgs")" "From the second,From the first,"
+check "and then it need not be kept beside" [ ! -e "$dir/two.rgs-4" ]
+say() { printf 'From the first\n/fork %s\nAnd more\n' "$dir/fork.rgs"; }
+two --state "$dir/two.rgs"
+check "/fork goes on under the other one" is "$code$(turns --state "$dir/fork.rgs" | sed 's/.*From the first/From the first/')" "0From the first,And more,"
+say() { rm "$dir/two.rgs"; printf 'From the first\n'; }
+two --state "$dir/two.rgs"
+check "where the file is gone nothing can be lost" is "$code$err" 0
+
+# Nobody but root may write everywhere.
+if [ "$(id -u)" -eq 0 ]; then as_somebody="setpriv --reuid=65534 --regid=65534 --clear-groups"; else as_somebody=; fi
+mkdir "$dir/shut" && cp "$dir/good.rgs" "$dir/shut/here.rgs" 2>/dev/null || cp "$dir/a.rgs" "$dir/shut/here.rgs"
+chmod 644 "$dir/shut/here.rgs" && chmod 555 "$dir/shut" && chmod 755 "$dir"
+for file in here.rgs new.rgs; do
+    printf 'Hello\n' | $as_somebody "$rg" chat demo -n 8 --state "$dir/shut/$file" >"$dir/out" 2>"$dir/err"
+    took $?
+    check "a folder that cannot be written to is told before anything is said ($file)" is "$code$out" 1
+    check "in words ($file)" has "$err" "cannot write to the folder of '$dir/shut/$file': Permission denied"
+done
+# A disk that fills up while they talk: files may have 1 block.
+{ printf 'Hello\nAnd more\n'; } | (ulimit -f 1; trap '' XFSZ; exec "$rg" chat demo -n 8 --state "$dir/full.rgs") >"$dir/out" 2>"$dir/err"
+took $?
+check "a chat that cannot be saved goes on" lines "$out" 2
+check "and says so" is "$code $(printf '%s\n' "$err" | grep -c 'not saved: .*; the conversation goes on')" "1 3"
+
 # Files that cannot be gone on from stay as they are.
 cp "$dir/a.rgs" "$dir/good.rgs"
 printf 'x' | dd of="$dir/a.rgs" bs=1 seek=5000 conv=notrunc 2>/dev/null
@@ -249,6 +304,36 @@ check "the new one has gone on" is "$out" "    2  Hello there
 talk 'Who are you?\n' -n 12 --store "$dir/store" carol
 check "and a copy goes on as the first one would have" is "$first
 $out" "$whole"
+
+# Two at once in a store: the tree is true.
+# tree: each version as "number<parent:names".
+tree() { "$rg" store log "$dir/$1" --json | sed -n 's/.*"names": \[\(.*\)\], "version": \([0-9]*\), "parent": \([0-9]*\).*/\2<\3:\1/p' | tr -d '"\n'; }
+say() { printf 'From the first\nAnd more\n'; }
+talk 'Hello\n' -n 8 --store "$dir/two" alice
+two --store "$dir/two" alice
+check "of two at one name the second one to save is refused" is "$second$code" 01
+check "and told what to do" has "$err" "/fork NAME keeps it under another name from here on, /save NAME a copy"
+check "what both said is there, from where it came" is "$(tree two)" "1<0:2<1:alice3<1:alice-2"
+check "the first one's" is "$(turns --store "$dir/two" alice-2)" "Hello,From the first,And more,"
+check "the second one's" is "$(turns --store "$dir/two" alice)" "Hello,From the second,"
+say() { printf 'From the first\n/fork bob\nAnd more\n/save carol\nAnd then\n/save carol\n'; }
+two --store "$dir/two" alice
+check "/fork goes on under another name, /save keeps a copy, and all goes on from where it came" is "$code$(tree two)" \
+    "01<0:2<1:3<1:alice-24<2:alice5<2:6<5:7<6:8<6:bob9<8:carol"
+two --store "$dir/two" dora
+check "two who begin one name do not bury one another either" is "$(turns --store "$dir/two" dora)$(turns --store "$dir/two" bob)" \
+    "From the second,Hello,From the second,From the first,And more,And then,"
+if [ "$(id -u)" -eq 0 ]; then chown -R 65534 "$dir/two"; fi
+chmod 500 "$dir/two" && chmod 400 "$dir/two/store.db"
+printf 'Hello\n' | $as_somebody "$rg" chat demo -n 8 --store "$dir/two" alice >"$dir/out" 2>"$dir/err"
+took $?
+check "a store that may only be read is told before anything is said" is "$code$out" 1
+check "in words" has "$err" "cannot write to '$dir/two/store.db': Permission denied"
+$as_somebody "$rg" store list "$dir/two" >"$dir/out" 2>"$dir/err"
+took $?
+check "and can be listed" is "$code$(wc -l <"$dir/out")" 05
+chmod 700 "$dir/two"
+
 printf 'Hello\n' | "$rg" chat $golden/griffin-rra --store "$dir/store" bob >"$dir/out" 2>"$dir/err"
 took $?
 check "another model is refused there too" is "$code$out" 1

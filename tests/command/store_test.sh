@@ -99,6 +99,15 @@ check "and no file is written" [ ! -e "$dir/none.rgs" ]
 run store get "$store" alice "$dir/no/such/folder.rgs"
 check "a file that cannot be written is a failure" is $code 1
 
+cd "$dir" || exit 1
+case $rg in /*) own=$rg ;; *) own=$OLDPWD/$rg ;; esac
+"$own" store get "$store" alice - >out 2>err </dev/null
+took $?
+check "- is no file, and no standard output either" is "$code$out" 1
+check "which is told" has "$err" "./-"
+check "and nothing is made of it" [ ! -e ./- ]
+cd "$OLDPWD" || exit 1
+
 # Lists and the tree.
 run store list "$store"
 check "list has a line for each name" lines "$out" 2
@@ -166,6 +175,27 @@ check "and the version is told" has "$err" "version 4, the newest of 'alice', ca
 run store get "$store" alice "$dir/damaged.rgs"
 check "a damaged version is not given out" is $code 1
 check "and no file is written" [ ! -e "$dir/damaged.rgs" ]
+
+# A damaged name.
+/usr/bin/python3 - "$tree/store.db" <<'END'
+import sqlite3, sys
+store = sqlite3.connect(sys.argv[1])
+store.execute("UPDATE names SET version = 99 WHERE name = 'b'")
+store.execute("UPDATE names SET name = 'evil' || char(27) || '[2J' WHERE name = 'z'")
+store.commit()
+END
+run store list "$tree"
+check "a damaged name does not hide the others" is "$(awk '{ print $NF }' "$dir/out" | tr '\n' ' ')" "a c y "
+check "and is told" has "$code$err" "1recurrentgemma store list: $tree: the store is damaged: the name 'b': its version is missing"
+run store list "$tree" --json
+check "also as JSON" [ "$code" -eq 1 -a "$(grep -c '"names": \["[acy]"\]' "$dir/out")" -eq 3 ]
+run store log "$tree" b
+check "and where it is asked for" has "$code$out$err" "1recurrentgemma store log: $tree: the store is damaged: the name 'b'"
+run store log "$tree"
+check "the tree has every version" [ "$code" -eq 1 -a "$(wc -l <"$dir/out")" -eq 9 ]
+check "and what is no name commands no terminal" is "$(tr -cd '\033' <"$dir/out" | wc -c)$(tr -cd '\033' <"$dir/err" | wc -c)" 00
+run store verify "$tree"
+check "verify finds both" is "$code" 1
 
 mkdir "$dir/other" && : >"$dir/other/file"
 run store put "$dir/other" alice "$dir/1.rgs"

@@ -127,6 +127,7 @@ static const lie lies[] = {
     { IN_BYTES, 0, R4 + 16, 4, UINT32_MAX, RG_ERR_FORMAT, "record 4: the tensors of a record that is not beside it" },
     { IN_BYTES, 0, R2 + 28, 4, 0x646e65, RG_ERR_FORMAT, "record 2: its name has a zero byte" }, /* "end" in the room of four */
     { IN_BYTES, 0, R4 + 24, 8, 0x666c616800000004, RG_ERR_FORMAT, "another checkpoint has the same name" }, /* four bytes, "half" */
+    { IN_BYTES, 0, R2 + 28, 1, 0xff, RG_ERR_FORMAT, "record 2: its name is not UTF-8" },
     { IN_BYTES, 0, R4 + 31, 1, 'x', RG_ERR_FORMAT, "record 4: its name has a zero byte, or no zeros behind it" },
     { IN_BYTES, 0, 28, 4, 13, RG_ERR_FORMAT, "record 0: a page that is neither of the record before nor the next one" },
     { IN_BYTES, 0, R1 + 28, 4, 12, RG_ERR_FORMAT, "record 1: a page that is neither" },

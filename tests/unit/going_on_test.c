@@ -156,8 +156,9 @@ TEST(a_reserved_state_is_still_reserved_after_a_rewind)
     CHECK_EQUAL(m.n_live, 0);
 }
 
-/* Who holds what a state has when it is reserved: a checkpoint, a fork that stays, a fork that leaves half way, a mapped file. */
-enum { BY_CHECKPOINT, BY_FORK, BY_FORK_THAT_LEAVES, BY_FILE, N_HOLDERS };
+/* Who holds what a state has when it is reserved: a checkpoint, a fork that stays, one that has gone on and holds newer pages only, one that leaves half
+ * way, a mapped file. */
+enum { BY_CHECKPOINT, BY_FORK, BY_FORK_AHEAD, BY_FORK_THAT_LEAVES, BY_FILE, N_HOLDERS };
 
 /* A state like this one whose pages lie in a mapped file. */
 static rg_state *mapped_again(rg_state *state)
@@ -184,31 +185,37 @@ TEST(a_reserved_state_asks_for_nothing_whoever_holds_what_it_had)
     const rg_allocator allocator = meter_allocator(&m);
     rg_model *model = open_setup(&(model_setup){ .page_length = 4, .allocator = &allocator, .pooled_pages = 1 });
     const size_t of_model = m.n_live;
-    static const size_t starts[] = { 61, 64 }; /* in a page, and where one begins */
+    static const size_t starts[] = { 61, 64, 1500 }; /* in a page, where one begins, in the second block of ids */
     for (int holder = 0; holder < N_HOLDERS; holder++)
-        for (int s = 0; s < 2; s++) {
+        for (int s = 0; s < 3; s++) {
             const size_t at = starts[s];
             rg_state *state = state_with(model, &(state_setup){ .kept_tokens = 1024 }), *fork = NULL;
             feed(state, line, at);
             if (holder == BY_FILE) state = mapped_again(state);
             if (holder == BY_CHECKPOINT) REQUIRE(rg_state_checkpoint(state, "a", NULL) == RG_OK);
-            if (holder == BY_FORK || holder == BY_FORK_THAT_LEAVES) fork = fork_of(state);
+            if (holder != BY_CHECKPOINT && holder != BY_FILE) fork = fork_of(state);
+            const size_t of_fork = holder == BY_FORK_AHEAD ? at + 9 : at;
+            if (fork && of_fork > at) feed(fork, line + at, of_fork - at);
             REQUIRE(rg_state_reserve(state) == RG_OK);
             const uint64_t bound = rg_state_size_bytes(state);
             for (int i = 0; i < 60; i++) {
                 step_without_memory(state, &m, 1);
                 CHECK(facts_of(state).held_bytes <= rg_state_size_bytes(state) && rg_state_size_bytes(state) <= bound);
             }
-            if (fork) CHECK(is_after(fork, line, at));
-            if (holder == BY_FORK_THAT_LEAVES) rg_state_free(fork);
-            step_without_memory(state, &m, 2100); /* ids fall out, some of them a fork's */
-            CHECK_EQUAL(facts_of(state).n_pages, facts_of(state).max_pages);
-            CHECK(is_after(state, line, at + 2160));
-            if (holder == BY_FORK) {
+            if (holder == BY_FORK_THAT_LEAVES) {
                 CHECK(is_after(fork, line, at));
                 rg_state_free(fork);
+                fork = NULL;
             }
-            if (holder == BY_CHECKPOINT) { /* A reset lets go of everything, and is as good. */
+            const size_t more = at > 1000 ? 1700 : 100; /* ids fall out, some of them a fork's */
+            step_without_memory(state, &m, (int)more);
+            CHECK_EQUAL(facts_of(state).n_pages, facts_of(state).max_pages);
+            CHECK(is_after(state, line, at + 60 + more));
+            if (fork) CHECK(is_after(fork, line, of_fork));
+            rg_state_free(fork);
+            if (holder == BY_CHECKPOINT) { /* a way back to what is shared; and a reset lets go of everything */
+                REQUIRE(rg_state_rewind_to(state, "a", NULL) == RG_OK);
+                step_without_memory(state, &m, 100);
                 REQUIRE(rg_state_reset(state) == RG_OK);
                 step_without_memory(state, &m, 100);
             }
@@ -231,7 +238,11 @@ TEST(a_reserved_state_gives_back_what_it_gets_back)
     feed(state, line, 1500);
     rg_state *fork = fork_of(state);
     REQUIRE(rg_state_reserve(state) == RG_OK);
-    CHECK(rg_state_size_bytes(state) > rg_state_size_bytes(plain));
+    const rg_state_info info = facts_of(state);
+    const size_t n_blocks = state->history.n + state->history.n_spare - plain->history.n - plain->history.n_spare;
+    CHECK(info.n_pages > info.max_pages && n_blocks > 0);
+    CHECK(info.max_bytes >= rg_state_size_bytes(plain) + (info.n_pages - info.max_pages) * info.page_bytes + info.recurrent_bytes + n_blocks * sizeof(rgi_history_block));
+    CHECK(info.max_bytes <= rg_state_size_bytes(plain) + 2 * ((info.n_pages - info.max_pages) * info.page_bytes + info.recurrent_bytes + n_blocks * sizeof(rgi_history_block)));
     rg_state_free(fork);
     step_without_memory(state, &m, 2100);
     CHECK_EQUAL(facts_of(state).n_pages, facts_of(plain).n_pages);

@@ -214,6 +214,35 @@ TEST(after_take_all_single_ids_ask_for_nothing)
         }
 }
 
+/* A copy that stands still shares all blocks; one that has gone on has let the oldest go, and shares newer ones. */
+TEST(after_take_all_single_ids_ask_for_nothing_whoever_holds_blocks)
+{
+    for (uint64_t ahead = 0; ahead < 4000; ahead += 500)
+        for (int leaves = 0; leaves < 2; leaves++) {
+            begin();
+            rgi_history history, copy;
+            rgi_history_init(&history, &allocator, 4096, false);
+            rgi_history_init(&copy, &allocator, 4096, false);
+            REQUIRE(append(&history, 1, 5000) && rgi_history_share(&copy, &history, 5000));
+            if (ahead > 0) REQUIRE(append(&copy, 2, ahead));
+            REQUIRE(rgi_history_take_all(&history));
+            const uint64_t bound = rgi_history_max_bytes(&history);
+            meter_fail(&memory, 1, 1);
+            for (int i = 0; i < 20000; i++) {
+                if (i == 700 && leaves) rgi_history_clear(&copy);
+                REQUIRE(append(&history, 1, 1));
+            }
+            CHECK_EQUAL(memory.n_failed, 0);
+            meter_fail(&memory, 0, 0);
+            CHECK(holds(&history, 1, history.first, history.end) && (leaves || holds(&copy, 2, 5000, 5000 + ahead)));
+            CHECK_EQUAL(history.n + history.n_spare, 4096 / BLOCK + 2); /* those, a block that is begun, and one that is not yet left */
+            CHECK(rgi_history_max_bytes(&history) <= bound);
+            rgi_history_clear(&copy);
+            rgi_history_clear(&history);
+            CHECK_EQUAL(memory.n_live, 0);
+        }
+}
+
 TEST(the_common_beginning_ends_at_the_first_id_that_differs)
 {
     begin();
@@ -307,6 +336,7 @@ int main(void)
     RUN(a_history_can_be_shared_up_to_any_end_and_both_go_on_alone);
     RUN(many_histories_over_random_branches_are_each_what_was_appended);
     RUN(after_take_all_single_ids_ask_for_nothing);
+    RUN(after_take_all_single_ids_ask_for_nothing_whoever_holds_blocks);
     RUN(the_common_beginning_ends_at_the_first_id_that_differs);
     RUN(without_memory_nothing_that_matters_changes);
     RUN(wiped_blocks_are_zero_when_the_last_holder_gives_them_back);
