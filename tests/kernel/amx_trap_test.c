@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The rung "amx-bf16" as it is compiled, on processors with and without tiles. Without them each of its tile instructions ends in SIGILL; the handler
  * reads the instruction as Intel's manual encodes it, does what amx_emulated.h says, and goes on behind it. */
-#include "amx_check.h"
-
 #if defined(__x86_64__) && defined(__linux__)
 
 #include <signal.h>
 #include <ucontext.h>
+
+#include "amx_check.h"
 
 /* Registers by their number in an instruction. */
 static const int register_index[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15 };
@@ -112,6 +112,8 @@ int main(void)
 }
 
 #else
+
+#include "test.h"
 
 int main(void) { return test_skip("tiles are x86-64's, and signals are Linux's here"); }
 
