@@ -124,7 +124,10 @@ $(BUILD)/src/machine_avx512.o $(BUILD)/src/machine_amx.o: STRICT += -mavx512f
 $(BUILD)/src/machine_avx512bf16.o: STRICT += -mavx512f -mavx512bf16
 endif
 ifneq ($(filter aarch64%,$(TARGET)),)
-$(BUILD)/lib/backend/cpu/kernels_neonbf16.o: STRICT += -march=armv8.2-a+bf16
+$(BUILD)/lib/backend/cpu/kernels_neonbf16.o $(BUILD)/src/machine_neonbf16.o: STRICT += -march=armv8.2-a+bf16
+# gcc for aarch64 moves loads so far ahead that a product's sums have to leave their registers; clang has no such option.
+$(BUILD)/lib/backend/cpu/kernels_neon.o $(BUILD)/lib/backend/cpu/kernels_neonbf16.o: \
+    STRICT += $(shell $(CC) -Werror -fno-schedule-insns -x c -S /dev/null -o /dev/null 2>/dev/null && echo -fno-schedule-insns)
 endif
 
 $(BUILD)/lib/io/demo_data.o: lib/io/demo_data.S $(wildcard examples/demo/model/*)

@@ -77,18 +77,21 @@ VEC_BODY void tile(const tile_at *t, size_t m, size_t n, size_t apart, int type,
     const size_t x_bytes = padded_depth(p->x->k) * x_element, w_bytes = apart < RGI_TILE_ROWS ? apart * p->w.row_bytes : apart / RGI_TILE_ROWS * p->w.block_bytes;
     const char *x = (const char *)p->x->rows + (p->first_row + m) * x_bytes + t->from * x_element;
     const char *w = rgi_weights_row(&p->w, n) + t->from / RGI_TILE_DEPTH * p->w.step_bytes;
-    vf sums[TILE_M * TILE_N];
-    VEC_UNROLL for (int i = 0; i < mr * nr; i++) sums[i] = vf_zero();
+    vf sums[TILE_M * TILE_N], done[TILE_M * TILE_N];
+    VEC_UNROLL for (int i = 0; i < mr; i++)
+        VEC_UNROLL for (int j = 0; j < nr; j++) sums[i * nr + j] = vf_zero();
     for (size_t step = 0; step < n_steps; step++, w += p->w.step_bytes, x += RGI_TILE_DEPTH * x_element) tile_step(sums, x, x_bytes, w, w_bytes, type, mr, nr);
     if (n_rest) {
         float rest[TILE_N][RGI_TILE_DEPTH] = { 0 }; /* of any type */
         for (int i = 0; i < nr; i++) memcpy(rest[i], w + (size_t)i * w_bytes, n_rest * w_element);
         tile_step(sums, x, x_bytes, (const char *)rest, sizeof rest[0], type, mr, nr);
     }
+    VEC_UNROLL for (int i = 0; i < mr; i++)
+        VEC_UNROLL for (int j = 0; j < nr; j++) done[i * nr + j] = sums[i * nr + j]; /* a loop that is not unrolled would keep them in memory all along */
     for (int i = 0; i < mr; i++)
         for (int j = 0; j < nr; j++) {
             float *sum = p->sums + (m + (size_t)i) * p->sums_stride + n + (size_t)j * apart;
-            *sum = t->from ? *sum + vf_sum(sums[i * nr + j]) : vf_sum(sums[i * nr + j]);
+            *sum = t->from ? *sum + vf_sum(done[i * nr + j]) : vf_sum(done[i * nr + j]);
         }
 }
 
