@@ -5,14 +5,16 @@
 #include <ctype.h>
 
 #include "arrays.h"
+#include "kernel_sets.h"
 #include "test.h"
 
-static rg_model *open_demo(const char *backend)
+static rg_model *open_demo(const char *backend, int compute)
 {
     rg_error error = RG_ERROR_INIT;
     rg_model *model = NULL;
     rg_model_options *options = rg_model_options_new();
     rg_model_options_set_backend(options, backend);
+    rg_model_options_set_compute(options, compute);
     if (rg_model_open(&model, "demo", options, &error) != RG_OK) printf("%s\n", error.message);
     rg_model_options_free(options);
     REQUIRE(model);
@@ -34,49 +36,75 @@ static char *read_text(const char *path, size_t *bytes)
 }
 
 /* parity.safetensors: tokens [20, T] of held-out text, and the logits at some positions, by DeepMind's Flax code in float32. */
+typedef struct parity {
+    arrays file;
+    array tokens, positions, logits;
+} parity;
+
+/* The largest difference of a logit; rows and windows as the type says. */
+static double compare_texts(const parity *p, const char *backend, int type)
+{
+    const size_t n_texts = p->tokens.shape[0], n_tokens = p->tokens.shape[1], vocab_size = p->logits.shape[2];
+    rg_model *model = open_demo(backend, type);
+    rg_model_info info = { .struct_size = sizeof info };
+    rg_model_get_info(model, &info);
+    CHECK(n_tokens >= 3 * info.attention_window_size);
+    REQUIRE(info.vocab_size == vocab_size);
+    float *logits = malloc(n_tokens * vocab_size * sizeof *logits);
+    rg_token *ids = malloc(n_tokens * sizeof *ids);
+    rg_state *state = NULL;
+    rg_state_options *options = rg_state_options_new();
+    double worst = 0;
+    REQUIRE(rg_state_options_set_window_type(options, type) == RG_OK && rg_state_new(&state, model, options) == RG_OK);
+    for (size_t text = 0; text < n_texts; text++) {
+        for (size_t t = 0; t < n_tokens; t++) ids[t] = array_int(&p->tokens, text * n_tokens + t);
+        rg_state_reset(state);
+        rg_work work = { .struct_size = sizeof work, .state = state, .tokens = ids, .n_tokens = n_tokens, .logits_wanted = RG_WANT_ALL, .logits = logits };
+        rg_work *items[] = { &work };
+        REQUIRE(rg_eval(model, items, 1, NULL, NULL) == RG_OK);
+        for (size_t at = 0; at < p->positions.n; at++)
+            for (size_t i = 0; i < vocab_size; i++) {
+                const double ours = (double)logits[(size_t)array_int(&p->positions, at) * vocab_size + i];
+                const double difference = fabs(ours - array_get(&p->logits, (text * p->positions.n + at) * vocab_size + i));
+                if (!(difference <= worst)) worst = difference;
+            }
+    }
+    printf("TABLE demo on %s, %s: %zu texts of %zu tokens, largest difference of a logit %.1e\n", backend, type == RG_TYPE_F32 ? "float32" : "as it rounds", n_texts, n_tokens, worst);
+    free(logits);
+    free(ids);
+    rg_state_options_free(options);
+    rg_state_free(state);
+    rg_model_close(model);
+    return worst;
+}
+
+/* With rounding: as tests/model/golden_test.c says, of four roundings for each layer, two for each window, and one. */
+static double rounding_bound(const parity *p)
+{
+    rg_model *model = open_demo("auto", RG_TYPE_DEFAULT);
+    rg_model_info info = { .struct_size = sizeof info };
+    rg_model_get_info(model, &info);
+    rg_model_close(model);
+    double sum = 0;
+    for (size_t i = 0; i < p->logits.n; i++) sum += array_get(&p->logits, i) * array_get(&p->logits, i);
+    const unsigned n_roundings = (info.weight_type == RG_TYPE_BF16 ? 4 * info.n_layers + 1 : 0) + 2 * info.n_attention_layers;
+    return 4.8 * sqrt((double)n_roundings / 3) * 0x1p-8 * sqrt(sum / (double)p->logits.n);
+}
+
 TEST(logits_match_the_implementation_that_trained_it)
 {
-    arrays file;
-    REQUIRE(arrays_open(&file, "tests/data/demo/parity.safetensors"));
-    const array tokens = arrays_find(&file, "tokens"), positions = arrays_find(&file, "positions"), expected = arrays_find(&file, "logits");
-    const size_t n_texts = tokens.shape[0], n_tokens = tokens.shape[1], vocab_size = expected.shape[2];
-    CHECK(n_texts >= 20);
-    char names[64];
-    rg_build_info build = { .struct_size = sizeof build };
-    rg_get_build_info(&build);
-    snprintf(names, sizeof names, "%s", build.backends);
-    for (char *name = strtok(names, ","); name; name = strtok(NULL, ",")) {
-        rg_model *model = open_demo(name);
-        rg_model_info info = { .struct_size = sizeof info };
-        rg_model_get_info(model, &info);
-        CHECK(n_tokens >= 3 * info.attention_window_size);
-        REQUIRE(info.vocab_size == vocab_size);
-        float *logits = malloc(n_tokens * vocab_size * sizeof *logits);
-        rg_token *ids = malloc(n_tokens * sizeof *ids);
-        rg_state *state = NULL;
-        double worst = 0;
-        REQUIRE(rg_state_new(&state, model, NULL) == RG_OK);
-        for (size_t text = 0; text < n_texts; text++) {
-            for (size_t t = 0; t < n_tokens; t++) ids[t] = array_int(&tokens, text * n_tokens + t);
-            rg_state_reset(state);
-            rg_work work = { .struct_size = sizeof work, .state = state, .tokens = ids, .n_tokens = n_tokens, .logits_wanted = RG_WANT_ALL, .logits = logits };
-            rg_work *items[] = { &work };
-            REQUIRE(rg_eval(model, items, 1, NULL, NULL) == RG_OK);
-            for (size_t p = 0; p < positions.n; p++)
-                for (size_t i = 0; i < vocab_size; i++) {
-                    const double ours = (double)logits[(size_t)array_int(&positions, p) * vocab_size + i];
-                    const double difference = fabs(ours - array_get(&expected, (text * positions.n + p) * vocab_size + i));
-                    if (!(difference <= worst)) worst = difference;
-                }
-        }
-        printf("TABLE demo on %s: %zu texts of %zu tokens, largest difference of a logit %.1e\n", name, n_texts, n_tokens, worst);
-        CHECK(worst <= 1e-4);
-        free(logits);
-        free(ids);
-        rg_state_free(state);
-        rg_model_close(model);
+    parity p;
+    REQUIRE(arrays_open(&p.file, "tests/data/demo/parity.safetensors"));
+    p.tokens = arrays_find(&p.file, "tokens"), p.positions = arrays_find(&p.file, "positions"), p.logits = arrays_find(&p.file, "logits");
+    CHECK(p.tokens.shape[0] >= 20);
+    const double bound = rounding_bound(&p);
+    const kernel_sets sets = list_kernel_sets();
+    printf("TABLE demo: rounding to bfloat16 may cost %.1e\n", bound);
+    for (size_t i = 0; i < sets.n; i++) {
+        CHECK(compare_texts(&p, sets.names[i], RG_TYPE_F32) <= 1e-4);
+        if (kernel_set_rounds(sets.names[i])) CHECK(compare_texts(&p, sets.names[i], RG_TYPE_DEFAULT) <= bound);
     }
-    arrays_close(&file);
+    arrays_close(&p.file);
 }
 
 TEST(held_out_chapters_cost_at_most_2_2_bits_for_each_byte)
@@ -85,7 +113,7 @@ TEST(held_out_chapters_cost_at_most_2_2_bits_for_each_byte)
     char *text = read_text("tests/data/demo/heldout.txt", &bytes), *json = read_text("tests/data/demo/expected.json", &json_bytes);
     REQUIRE(text && json);
     const double expected_nll = atof(strstr(json, "\"nll_nats\":") + 11), expected_tokens = atof(strstr(json, "\"heldout_tokens\":") + 17);
-    rg_model *model = open_demo("auto");
+    rg_model *model = open_demo("auto", RG_TYPE_DEFAULT);
     rg_state *state = NULL;
     REQUIRE(rg_tokenizer_encode(rg_model_tokenizer(model), text, bytes, RG_ADD_BOS, NULL, &n, NULL) == RG_ERR_BUFFER);
     rg_token *ids = malloc(n * sizeof *ids);
@@ -168,7 +196,7 @@ TEST(of_2000_sampled_words_at_least_95_percent_are_words)
     const word_list trained = load_words("tests/data/demo/words.txt"), english = load_words("/usr/share/dict/american-english");
     REQUIRE(trained.n > 1000);
     CHECK(english.n > 1000);
-    rg_model *model = open_demo("auto");
+    rg_model *model = open_demo("auto", RG_TYPE_DEFAULT);
     rg_state *state = NULL;
     rg_sampler *sampler = NULL;
     rg_generate_options *options = rg_generate_options_new();

@@ -78,7 +78,11 @@ TEST(pages_checkpoints_and_ids_that_versions_have_in_common_are_kept_once)
     rg_model *four = fixture_model("tests/data/golden/lru-wide", 4);
     REQUIRE(four);
     rg_store *store = fixture_open();
-    rg_state *state = fixture_state(four, 1, 3000);
+    rg_state *state = NULL;
+    rg_state_options *options = rg_state_options_new();
+    REQUIRE(rg_state_options_set_window_type(options, RG_TYPE_F32) == RG_OK && rg_state_new(&state, four, options) == RG_OK); /* pages of 768 bytes */
+    rg_state_options_free(options);
+    fixture_feed(state, 1, 3000);
     REQUIRE(rg_state_checkpoint(state, "here", NULL) == RG_OK);
     fixture_put(store, "chat", state);
     const long long before = fixture_number("SELECT count(*) FROM pages");
