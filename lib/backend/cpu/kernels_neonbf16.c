@@ -36,8 +36,7 @@ VEC_BODY void load_columns(const char *w, size_t row_bytes, bfloat16x8_t halves[
 /* One step of RGI_TILE_DEPTH along K, for pm pairs of rows by pn pairs of columns. */
 VEC_BODY void pair_step(vf sums[PAIRS_M * PAIRS_N], const uint16_t *x, size_t x_stride, const char *w, size_t row_bytes, int pm, int pn)
 {
-    for (size_t k = 0; k < RGI_TILE_DEPTH; k += 8)
-    {
+    for (size_t k = 0; k < RGI_TILE_DEPTH; k += 8) {
         bfloat16x8_t weights[PAIRS_N][2];
         VEC_UNROLL for (int n = 0; n < pn; n++) load_columns(w + 2 * (size_t)n * row_bytes + k * sizeof(uint16_t), row_bytes, weights[n]);
         VEC_UNROLL for (int m = 0; m < pm; m++)
