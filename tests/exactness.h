@@ -2,7 +2,7 @@
  * Does a kernel set keep the promise of RG_BACKEND_EXACT? The harness runs a sequence in many ways that may not change a bit (exactness_run.h lists the
  * axes) and compares hashes of the logits at every position with those of a plain run: all tokens at once, alone, on one thread.
  *
- *     static const exact_kernels mine[] = { { "mine", NULL, &my_ops } };        (or { "mine", "/absolute/path/my_backend.so", NULL })
+ *     static const exact_kernels mine[] = { { "mine", NULL, &my_ops, 0 } };        (or { "mine", "/absolute/path/my_backend.so", NULL, 0 })
  *     exact_harness h = { .kernels = mine, .n_kernels = 1, .subjects = exact_golden, .n_subjects = EXACT_N_GOLDEN };
  *     exact_try_drawn(&h, 500, 1);
  *     exact_report(&h);
@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #define EXACT_BATCH 64        /* states that one new process goes on with */
-#define EXACT_MAX_KERNELS 4
+#define EXACT_MAX_KERNELS 16
 #define EXACT_MAX_SUBJECTS 8
 #define EXACT_MAX_SHOWN 8     /* differences that are printed */
 
@@ -33,7 +33,7 @@ static const char *const exact_places[] = { "alone", "first", "between", "last" 
 
 static const exact_subject exact_golden[] = {
     { "griffin-rra", "tests/data/golden/griffin-rra", 10, 0 }, { "lru-wide", "tests/data/golden/lru-wide", 20, 0 },         { "hawk", "tests/data/golden/hawk", 15, 0 },
-    { "one-head", "tests/data/golden/one-head", 30, 0 },       { "bf16-sharded", "tests/data/golden/bf16-sharded", 10, 0 },
+    { "one-head", "tests/data/golden/one-head", 30, 0 },       { "bf16-sharded", "tests/data/golden/bf16-sharded", 30, 0 },
 };
 #define EXACT_N_GOLDEN (sizeof exact_golden / sizeof exact_golden[0])
 
@@ -220,10 +220,10 @@ static inline size_t exact_rows(exact_harness *h, const exact_combination *c)
     return n_tokens + (size_t)((double)n_calls * EXACT_NEIGHBOUR_ROWS * (exact_value(c, EXACT_ITEMS) - 1));
 }
 
-/* One combination at random. */
+/* One combination at random, for the first kernel set. */
 static inline exact_combination exact_draw(exact_harness *h, uint64_t *random)
 {
-    exact_combination c = { .kernels = (unsigned)exact_below(random, h->n_kernels) };
+    exact_combination c = { .kernels = 0 };
     size_t weights = 0;
     for (size_t i = 0; i < h->n_subjects; i++) weights += h->subjects[i].weight;
     for (size_t at = exact_below(random, weights); at >= h->subjects[c.subject].weight; c.subject++) at -= h->subjects[c.subject].weight;
@@ -242,7 +242,10 @@ static inline void exact_try_drawn(exact_harness *h, size_t n, uint64_t seed)
 {
     exact_combination *combinations = malloc(n * sizeof *combinations);
     REQUIRE(combinations);
-    for (size_t i = 0; i < n; i++) combinations[i] = exact_draw(h, &seed);
+    for (size_t i = 0; i < n; i++) {
+        combinations[i] = exact_draw(h, &seed);
+        combinations[i].kernels = (unsigned)(i % h->n_kernels); /* each as often as the others */
+    }
     exact_try(h, combinations, n);
     free(combinations);
 }

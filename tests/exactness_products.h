@@ -31,7 +31,7 @@ static inline rgi_backend *exact_backend(const exact_kernels *kernels, unsigned 
 {
     rgi_host host;
     rgi_backend *backend = NULL;
-    const rgi_backend_choice choice = { .name_or_path = kernels->backend, .ops = kernels->ops, .n_threads = n_threads };
+    const rgi_backend_choice choice = { .name_or_path = kernels->backend, .ops = kernels->ops, .n_threads = n_threads, .compute = kernels->compute };
     REQUIRE(rgi_host_init(&host, NULL, NULL, NULL, NULL) == RG_OK && rgi_backend_open(&backend, &host, &choice, NULL) == RG_OK);
     return backend;
 }

@@ -18,10 +18,11 @@
 #define EXACT_MAX_OPEN 32
 #define EXACT_PLAIN_ROWS 4096 /* one chunk for the whole sequence */
 
-/* A kernel set: the name or path of a backend, or a table. */
+/* A kernel set: the name or path of a backend, or a table; and how it is asked to compute (0: as it does by default). */
 typedef struct exact_kernels {
     const char *name, *backend;
     const rg_backend_ops *ops;
+    int compute;
 } exact_kernels;
 
 /* A model to try it with. Those of greater weight are drawn more often. Where a run would take more than about max_rows rows (0: no bound) with
@@ -110,6 +111,7 @@ static inline rg_model *exact_model(exact_group *g, unsigned n_threads, unsigned
     rg_model_options *options = rg_model_options_new();
     REQUIRE(options && rg_model_options_set_threads(options, n_threads) == RG_OK && rg_model_options_set_limits(options, &limits) == RG_OK);
     REQUIRE(rg_model_options_set_page_length(options, g->page_length) == RG_OK && rg_model_options_set_backend(options, g->kernels->backend) == RG_OK);
+    REQUIRE(rg_model_options_set_compute(options, g->kernels->compute) == RG_OK);
     if (g->kernels->ops) REQUIRE(rg_model_options_set_backend_ops(options, g->kernels->ops, RG_BACKEND_ABI) == RG_OK);
     if (rg_model_open(&model, g->subject->path, options, &error) != RG_OK) printf("%s on %s: %s\n", g->subject->name, g->kernels->name, error.message);
     rg_model_options_free(options);

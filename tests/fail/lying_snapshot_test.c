@@ -17,6 +17,7 @@ static saved_state make_truth(void)
     rg_state_options *options = rg_state_options_new();
     rg_snapshot_options *saving = rg_snapshot_options_new();
     REQUIRE(rg_state_options_set_checkpoint_every(options, 5) == RG_OK && rg_snapshot_options_set_note(saving, "note", 4) == RG_OK);
+    REQUIRE(rg_state_options_set_window_type(options, RG_TYPE_F32) == RG_OK); /* lies about pages are about float32 */
     rg_state *state = state_at(model, 5, options);
     REQUIRE(rg_state_checkpoint(state, "half", NULL) == RG_OK);
     advance(state, 6, NULL);

@@ -105,7 +105,7 @@ static int is_exact(rgi_backend *backend, problem *p, int way)
 static int measure_all(void)
 {
     problem problems[] = { { .name = "q, 2560 to 2560", .n = 2560, .k = 2560 }, { .name = "MLP up, 2560 to 7680", .n = 7680, .k = 2560 }, { .name = "MLP down, 7680 to 2560", .n = 2560, .k = 7680 } };
-    const exact_kernels blis = { "blis", "blis", NULL };
+    const exact_kernels blis = { "blis", "blis", NULL, 0 };
     rgi_backend *backend = exact_backend(&blis, 1);
     printf("TABLE %s, one thread, float32:\n", rgi_backend_kernels(backend));
     for (size_t i = 0; i < sizeof problems / sizeof problems[0]; i++) {

@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Promise 1: the same tokens give the same bits, however they are cut, batched, threaded, forked, saved and resumed; for both backends, and for
- * every set of kernels that BLIS can be made to choose here. Kernels that break it are caught.
+ * Promise 1: the same tokens give the same bits, however they are cut, batched, threaded, forked, saved and resumed; for every backend, every rung
+ * of "cpu" with rounded and with whole rows, and every set of kernels that BLIS can be made to choose here. Kernels that break it are caught.
  *
  *     exact_test                                                   what `make check` runs
  *     exact_test --drawn N ...                                     a campaign of N combinations; and, if asked for,
  *         --sweep                                                  a save at every position of every model
  *         --configurations N                                       N combinations with each set of kernels that BLIS has
- *         --backend NAME_OR_PATH                                   over one backend, which may be yours
+ *         --backend NAME_OR_PATH                                   over one backend, which may be yours; "NAME f32": with whole rows
  *         --seed S */
 #include "exactness.h"
 
 #include <signal.h>
 #include <sys/resource.h>
 
+#include "kernel_sets.h"
 #include "wrong_kernels.h"
 
-#define N_DRAWN 520
+#define N_FOR_EACH_SET 60   /* of those drawn over all axes, and ... */
+#define N_DRAWN 520         /* at least so many in all */
 #define MAX_CONFIGURATIONS 40 /* BLIS 0.9.0 has numbers up to 25, for all processors together */
 #define N_FOR_EACH_TABLE 40
 #define N_FOR_A_PLUGIN 20
@@ -55,21 +57,35 @@ static void clean_up(void)
     CHECK_EQUAL(exact_process(arguments, NULL), 0);
 }
 
-/* One kernel set for each backend of this build, or the one that was asked for. */
+/* Every kernel set, those that round rows also with whole ones; or the one that was asked for. */
 static exact_kernels kernels[EXACT_MAX_KERNELS];
-static char backend_names[64];
+static char set_names[EXACT_MAX_KERNELS][512], set_backends[EXACT_MAX_KERNELS][512];
 
-static size_t list_kernels(const char *backend)
+static void add_set(size_t *n, const char *backend, int compute)
 {
-    rg_build_info build = { .struct_size = sizeof build };
+    REQUIRE(*n < EXACT_MAX_KERNELS);
+    snprintf(set_backends[*n], sizeof set_backends[*n], "%s", backend);
+    snprintf(set_names[*n], sizeof set_names[*n], "%s%s", backend, compute == RG_TYPE_F32 ? " f32" : "");
+    kernels[*n] = (exact_kernels){ set_names[*n], set_backends[*n], NULL, compute };
+    ++*n;
+}
+
+static size_t list_kernels(const char *asked)
+{
     size_t n = 0;
-    if (backend) {
-        kernels[0] = (exact_kernels){ backend, backend, NULL };
-        return 1;
+    if (asked) {
+        const size_t length = strlen(asked);
+        char backend[512];
+        const bool is_whole = length > 4 && strcmp(asked + length - 4, " f32") == 0;
+        snprintf(backend, sizeof backend, "%.*s", (int)(is_whole ? length - 4 : length), asked);
+        add_set(&n, backend, is_whole ? RG_TYPE_F32 : RG_TYPE_DEFAULT);
+        return n;
     }
-    REQUIRE(rg_get_build_info(&build) == RG_OK);
-    snprintf(backend_names, sizeof backend_names, "%s", build.backends);
-    for (char *name = strtok(backend_names, ","); name && n < EXACT_MAX_KERNELS; name = strtok(NULL, ",")) kernels[n++] = (exact_kernels){ name, name, NULL };
+    const kernel_sets sets = list_kernel_sets();
+    for (size_t i = 0; i < sets.n; i++) {
+        add_set(&n, sets.names[i], RG_TYPE_DEFAULT);
+        if (kernel_set_rounds(sets.names[i])) add_set(&n, sets.names[i], RG_TYPE_F32);
+    }
     return n;
 }
 
@@ -93,10 +109,11 @@ static void tell(const exact_harness *h, const char *what)
 TEST(whatever_may_not_matter_does_not)
 {
     exact_harness h = new_harness(NULL);
-    exact_try_drawn(&h, N_DRAWN, seed);
+    const size_t n = h.n_kernels * N_FOR_EACH_SET > N_DRAWN ? h.n_kernels * N_FOR_EACH_SET : N_DRAWN;
+    exact_try_drawn(&h, n, seed);
     tell(&h, "drawn over all axes");
     exact_report(&h);
-    CHECK_EQUAL(h.n_run, N_DRAWN);
+    CHECK_EQUAL(h.n_run, n);
     CHECK_EQUAL(h.n_different, 0);
     CHECK(h.n_processes > 0);
     CHECK_EQUAL(exact_count_rare(&h, 3), 0);
@@ -139,9 +156,14 @@ TEST(every_position_is_one_to_save_at)
 {
     exact_harness h = new_harness(NULL);
     uint64_t random = seed;
-    for (unsigned k = 0; k < h.n_kernels; k++) sweep(&h, k, subject_named("one-head"), k % 2, true, &random);
+    size_t n_swept = 0;
+    for (unsigned k = 0; k < h.n_kernels; k++) {
+        if (h.kernels[k].compute == RG_TYPE_F32) continue; /* the weights of one-head are float32: its rows are whole anyway */
+        sweep(&h, k, subject_named("one-head"), k % 4 / 2, true, &random);
+        n_swept++;
+    }
     tell(&h, "a save at every position of one-head");
-    CHECK_EQUAL(h.n_run, h.n_kernels * 2 * (h.lengths[subject_named("one-head")] - 1));
+    CHECK_EQUAL(h.n_run, n_swept * 2 * (h.lengths[subject_named("one-head")] - 1));
     CHECK_EQUAL(h.n_different, 0);
     exact_end(&h);
 }
@@ -149,7 +171,7 @@ TEST(every_position_is_one_to_save_at)
 static exact_harness try_table(const rg_backend_ops *ops)
 {
     static exact_kernels table;
-    table = (exact_kernels){ ops->name, NULL, ops };
+    table = (exact_kernels){ ops->name, NULL, ops, 0 };
     exact_harness h = { .kernels = &table, .n_kernels = 1, .subjects = &subjects[subject_named("one-head")], .n_subjects = 1, .is_quiet = true };
     exact_try_drawn(&h, N_FOR_EACH_TABLE, seed);
     exact_end(&h);
@@ -178,7 +200,7 @@ static rg_status many_rows_backwards(void *backend, const rg_matmul_args *args)
 TEST(products_of_full_size_keep_the_promise)
 {
     static const rg_backend_ops wrong_for_many = WRONG_OPS("from 512 rows on another path", many_rows_backwards, NULL);
-    const exact_kernels wrong_kernels = { "wrong", NULL, &wrong_for_many };
+    const exact_kernels wrong_kernels = { "wrong", NULL, &wrong_for_many, 0 };
     const size_t n = list_kernels(NULL);
     size_t n_tried, n_different;
     for (size_t i = 0; i < n; i++) {
@@ -207,7 +229,7 @@ TEST(a_backend_says_whether_it_promises)
 {
     rg_backend_ops made = right_ops;
     const size_t n = list_kernels(NULL);
-    for (size_t i = 0; i < n; i++) CHECK_EQUAL(promises(kernels[i].name, NULL), 1);
+    for (size_t i = 0; i < n; i++) CHECK_EQUAL(promises(kernels[i].backend, NULL), 1);
     CHECK_EQUAL(promises(NULL, &made), 0);
     made.capabilities = RG_BACKEND_EXACT;
     CHECK_EQUAL(promises(NULL, &made), 1);
@@ -237,7 +259,7 @@ TEST(a_plugin_is_tried_like_any_backend)
 }
 
 #if RGI_WITH_BLIS
-static const exact_kernels blis = { "blis", "blis", NULL };
+static const exact_kernels blis = { "blis", "blis", NULL, 0 };
 
 /* A state that BLIS as it is in this process has computed, for other configurations to load; and its name. */
 static void save_for_others(char own[128])
