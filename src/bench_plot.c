@@ -97,9 +97,9 @@ static void draw_curve(const plot *p, size_t first, size_t batch)
         fprintf(p->file, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"><title>depth %" PRIu64 ", batch %" PRIu64 ": %.2f tokens/s</title></circle>\n", x,
                 y_of(p, b->results[i].tokens_per_second), colour, b->results[i].depth, b->results[i].batch, b->results[i].tokens_per_second);
     }
-    const double x = LEFT + 10 + 120 * (double)batch;
+    const double spacing = fmin(120, (WIDTH - LEFT - RIGHT) / (double)step), x = LEFT + 10 + spacing * (double)batch;
     fprintf(p->file, "<line x1=\"%g\" y1=\"46\" x2=\"%g\" y2=\"46\" stroke=\"%s\" stroke-width=\"2\"/>\n", x, x + 22, colour);
-    fprintf(p->file, "<text x=\"%g\" y=\"50\">batch %" PRIu64 "</text>\n", x + 28, r->batch);
+    fprintf(p->file, "<text x=\"%g\" y=\"50\">%s%" PRIu64 "</text>\n", x + 26, step <= 6 ? "batch " : "", r->batch);
 }
 
 int bench_plot(const bench *b, const char *path)
@@ -111,8 +111,8 @@ int bench_plot(const bench *b, const char *path)
     find_ranges(&p);
     fprintf(p.file, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %g %g\" width=\"%g\" height=\"%g\" "
             "font-family=\"sans-serif\" font-size=\"13\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n", WIDTH, HEIGHT, WIDTH, HEIGHT);
-    fprintf(p.file, "<text x=\"%g\" y=\"26\" font-size=\"16\">Decoding, %.2f G parameters, %s, %u thread%s; dashed: limit of the memory</text>\n", LEFT,
-            (double)b->info.n_parameters * 1e-9, b->machine.kernels->name, b->machine.n_threads, b->machine.n_threads == 1 ? "" : "s");
+    fprintf(p.file, "<text x=\"%g\" y=\"26\" font-size=\"16\">Decoding, %.4g million parameters, %s, %u thread%s; dashed: limit of the memory</text>\n", LEFT,
+            (double)b->info.n_parameters * 1e-6, b->machine.kernels->name, b->machine.n_threads, b->machine.n_threads == 1 ? "" : "s");
     draw_axes(&p);
     for (size_t batch = 0; batch < b->plan->batches.n; batch++) draw_curve(&p, first, batch);
     fprintf(p.file, "</svg>\n");
