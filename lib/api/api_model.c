@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "api/info.h"
-#include "backend/cpu/cpu_features.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "model/model_id.h"
@@ -139,7 +138,7 @@ rg_status rg_model_options_set_weight_layout(rg_model_options *options, int layo
     return RG_OK;
 }
 
-uint32_t rg_cpu_features(void) { return rgi_cpu_features(); }
+uint32_t rg_cpu_features(void) { return rgi_backend_features(); }
 
 const char *rg_cpu_rungs(void) { return rgi_backend_rungs(); }
 

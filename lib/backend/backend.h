@@ -58,6 +58,8 @@ void rgi_backend_end(rgi_backend *backend);
 /* Comma-separated names of the backends in this build, and the table of one (NULL: unknown). */
 const char *rgi_backend_names(void);
 const rg_backend_ops *rgi_backend_builtin(const char *name);
+/* As rg_cpu_features. */
+uint32_t rgi_backend_features(void);
 /* Names of the rungs of "cpu" that this processor can run, best first. Of "cpu:RUNG" the features that the rung needs, when this processor has them. false: no such name, or it cannot run here. */
 const char *rgi_backend_rungs(void);
 bool rgi_backend_rung(const char *name, uint32_t *features);

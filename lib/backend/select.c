@@ -37,6 +37,8 @@ const rg_backend_ops *rgi_backend_builtin(const char *name)
 
 #define PORTABLE "portable"
 
+uint32_t rgi_backend_features(void) { return rgi_cpu_features(); }
+
 const char *rgi_backend_rungs(void)
 {
     const uint32_t features = rgi_cpu_features();
