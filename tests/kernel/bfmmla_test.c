@@ -112,7 +112,7 @@ TEST(rounding_to_odd_is_what_it_is)
 int main(void)
 {
     if (!(rg_cpu_features() & RG_CPU_NEON_BF16)) return test_skip("this processor has no BF16");
-    backend = check_backend("cpu:neon-bf16", 2);
+    backend = check_backend_with("cpu:neon-bf16", 2, RG_TYPE_DEFAULT);
     RUN(rounding_to_odd_is_what_it_is);
     RUN(products_are_those_of_the_manual_bit_for_bit);
     rgi_backend_release(backend);

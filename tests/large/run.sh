@@ -13,4 +13,4 @@ if [ ! -x "$LARGE/venv/bin/python" ]; then
 fi
 PATH=$(cd "$LARGE/venv/bin" && pwd):$PATH
 export PATH
-TEST_SECONDS=7200 PYTHON=python sh tests/run.sh tests/large/exact_campaign_test.sh "$BUILD/tests/large/exact_cost_test" tests/large/presets_test.py "$BUILD/tests/large/interrupt_2b_test" "$BUILD/tests/large/open_speed_test" "$BUILD/tests/large/snapshot_speed_test" tests/large/snapshot_campaign_test.sh "$BUILD/tests/large/fork_2b_test" tests/large/lives_campaign_test.sh tests/large/threads_campaign_test.sh tests/large/shapes_oracle.py tests/large/tokenizer_oracle.py tests/large/format_oracle.py
+TEST_SECONDS=7200 PYTHON=python sh tests/run.sh tests/large/exact_campaign_test.sh "$BUILD/tests/large/exact_cost_test" tests/large/aarch64_test.sh tests/large/presets_test.py "$BUILD/tests/large/interrupt_2b_test" "$BUILD/tests/large/open_speed_test" "$BUILD/tests/large/snapshot_speed_test" tests/large/snapshot_campaign_test.sh "$BUILD/tests/large/fork_2b_test" tests/large/lives_campaign_test.sh tests/large/threads_campaign_test.sh tests/large/shapes_oracle.py tests/large/tokenizer_oracle.py tests/large/format_oracle.py
