@@ -30,7 +30,7 @@ static rg_status open_backend(kernel_backend *b, const char *name, const opening
 {
     *b = (kernel_backend){ .ops = rg_backend_builtin(name) };
     rg_status status = b->ops->open(&b->self, &o->options);
-    const rg_bind_args args = { sizeof args, c->weights ? c->n_copies * c->n_matrices : 0, c->weight_list, 0, 1, 1 };
+    const rg_bind_args args = { .struct_size = sizeof args, .n_weights = c->weights ? c->n_copies * c->n_matrices : 0, .weights = c->weight_list, .slice_count = 1, .slice_of = 1 };
     if (status == RG_OK && RG_HAS(b->ops, bind)) status = b->ops->bind(b->self, &b->weights, &args);
     return status;
 }

@@ -81,12 +81,17 @@ typedef struct rg_weight {
     rg_tensor tensor;                   /**< host memory, rows contiguous; for matmul as w */
 } rg_weight;
 
-/** What bind is given: every matrix of the model, and which slice of the outputs this process shall hold (of 1: all). */
+/**
+ * What bind is given: every matrix of the model, which slice of the outputs this process shall hold (of 1: all), and what single steps will ask for: a
+ * backend that needs memory for them takes it now.
+ */
 typedef struct rg_bind_args {
     size_t struct_size;
     size_t n_weights;
     const rg_weight *const *weights;
     uint32_t slice_first, slice_count, slice_of;
+    uint32_t step_rows;                                      /**< calls of so many rows take no memory */
+    uint32_t num_heads, num_kv_heads, head_dim, page_length; /**< of attention; all 0: there is none */
 } rg_bind_args;
 
 /**

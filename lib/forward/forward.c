@@ -8,8 +8,6 @@
 #include "base/error.h"
 #include "forward/chunk.h"
 
-#define SMALL_ROWS 16 /* chunks up to this size, single steps above all, use a scratch class of their own */
-
 /* The layers, between which an interrupt drops the chunk. */
 static rg_status run_layers(rgi_chunk *chunk)
 {
@@ -99,7 +97,7 @@ static void finish(rgi_chunk *chunk, bool is_good)
 static rg_status run_chunk(rg_model *model, rg_work *const *items, size_t n_items, size_t n_rows, const rg_run *run, const rgi_fpenv *host, rg_error *error)
 {
     rgi_chunk chunk;
-    const size_t max_rows = n_rows <= SMALL_ROWS ? SMALL_ROWS : model->host.limits.chunk_rows;
+    const size_t max_rows = n_rows <= RGI_STEP_ROWS ? RGI_STEP_ROWS : model->host.limits.chunk_rows;
     if (!rgi_chunk_take(&chunk, model, max_rows, run && run->tap)) return rgi_fail(error, RG_ERR_MEMORY, RG_NO_OFFSET, "no memory for a chunk of %zu tokens", n_rows);
     chunk.items = items;
     chunk.run = run;
@@ -190,7 +188,7 @@ rg_status rgi_eval(rg_model *model, rg_work *const *items, size_t n_items, const
 bool rgi_forward_reserve(rg_model *model)
 {
     rgi_chunk chunk;
-    if (!rgi_chunk_take(&chunk, model, SMALL_ROWS, false)) return false;
+    if (!rgi_chunk_take(&chunk, model, RGI_STEP_ROWS, false)) return false;
     rgi_chunk_give(&chunk);
     return true;
 }

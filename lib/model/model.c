@@ -133,7 +133,11 @@ static rg_status lay_out_state(rg_model *model, rg_error *error)
 
 static rg_status bind_backend(rg_model *model, rg_error *error)
 {
-    const rg_bind_args args = { sizeof args, model->weights.n_matrices, model->weights.matrices, 0, 1, 1 };
+    const rgi_config *config = &model->config;
+    const rg_bind_args args = {
+        .struct_size = sizeof args, .n_weights = model->weights.n_matrices, .weights = model->weights.matrices, .slice_count = 1, .slice_of = 1,
+        .step_rows = RGI_STEP_ROWS, .num_heads = config->num_heads, .num_kv_heads = config->num_kv_heads, .head_dim = config->head_dim, .page_length = model->page_length,
+    };
     rg_status status = rgi_backend_begin(model->backend);
     if (status == RG_OK) {
         status = rgi_backend_bind(model->backend, &model->bound, &args);

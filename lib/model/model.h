@@ -12,6 +12,9 @@
 #include "model/weights.h"
 #include "tokenizer/tokenizer.h"
 
+/* Rows of a small chunk: single steps above all. They use a scratch class of their own, and backends have memory ready for them. */
+#define RGI_STEP_ROWS 16
+
 /* A copy of everything the host set. */
 struct rg_model_options {
     unsigned n_threads;

@@ -130,7 +130,7 @@ static void run_linear(const linear_case *c, float *y, float *z, const float *x,
         list[i] = (rg_weight){ sizeof list[i], "w", rgi_tensor(w[i].stored.data, 0, RG_TYPE_BF16, c->n, c->k, 0) };
         weights[i] = &list[i];
     }
-    const rg_bind_args bind = { sizeof bind, 3, weights, 0, 1, 1 };
+    const rg_bind_args bind = { .struct_size = sizeof bind, .n_weights = 3, .weights = weights, .slice_count = 1, .slice_of = 1 };
     void *bound = NULL;
     CHECK_RUN(backend, rgi_backend_bind(backend, &bound, &bind));
     CHECK((bound != NULL) == (c->layout == RG_LAYOUT_PACKED));

@@ -32,7 +32,7 @@ static void fill_list(weight_list *l, size_t n, size_t k, int type)
     l->storage[1] = (rg_weight){ sizeof(rg_weight), "w", rgi_tensor(l->w.bytes, 0, type, n, k, 0) };
     l->list[0] = &l->storage[0];
     l->list[1] = &l->storage[1];
-    l->args = (rg_bind_args){ sizeof(rg_bind_args), 2, l->list, 0, 1, 1 };
+    l->args = (rg_bind_args){ .struct_size = sizeof(rg_bind_args), .n_weights = 2, .weights = l->list, .slice_count = 1, .slice_of = 1 };
 }
 
 static void clear_list(weight_list *l)

@@ -22,11 +22,22 @@ typedef struct desk {
     float *scores;                   /* [heads_per_task, page_length] */
 } desk;
 
-static size_t lay_out(desk *d, const attention *a, float *room)
+static desk lay_out(const attention *a, float *room)
 {
-    const size_t rows = TOKENS * a->heads_per_task, page = ((size_t)a->args->layout->page_length + 15) / 16 * 16;
-    *d = (desk){ room, room + rows * a->padded_dim, room + 2 * rows * a->padded_dim, room + 2 * rows * a->padded_dim + rows, room + 2 * rows * (a->padded_dim + 1) };
-    return (2 * rows * (a->padded_dim + 1) + a->heads_per_task * page) * sizeof(float);
+    const size_t rows = TOKENS * a->heads_per_task;
+    return (desk){ room, room + rows * a->padded_dim, room + 2 * rows * a->padded_dim, room + 2 * rows * a->padded_dim + rows, room + 2 * rows * (a->padded_dim + 1) };
+}
+
+static size_t room_bytes(size_t heads_per_task, size_t padded_dim, size_t page_length)
+{
+    return (2 * TOKENS * heads_per_task * (padded_dim + 1) + heads_per_task * ((page_length + 15) / 16 * 16)) * sizeof(float);
+}
+
+static size_t pad_dim(size_t dim) { return (dim + RGI_TILE_DEPTH - 1) / RGI_TILE_DEPTH * RGI_TILE_DEPTH; }
+
+size_t rgi_cpu_attention_bytes(uint32_t num_heads, uint32_t num_kv_heads, uint32_t head_dim, uint32_t page_length)
+{
+    return num_kv_heads ? room_bytes(rgi_min_size(RGI_ATTEND_HEADS, num_heads / num_kv_heads), pad_dim(head_dim), page_length) : 0;
 }
 
 /* What one row sees of one page; n 0: nothing. */
@@ -48,8 +59,7 @@ static void attend_block(const attention *a, const rg_segment *segment, size_t f
     const rg_page_layout *layout = args->layout;
     const rgi_cpu_kernels *kernels = a->backend->kernels;
     const size_t element = rgi_type_bytes(segment->window_type), kv_width = (size_t)layout->num_kv_heads * layout->head_dim, per_token = a->heads_per_task * a->padded_dim;
-    desk d;
-    lay_out(&d, a, room);
+    const desk d = lay_out(a, room);
     memset(d.q, 0, 2 * TOKENS * per_token * sizeof *d.q); /* q's padding, and y */
     for (size_t t = 0; t < n_tokens; t++)
         for (size_t h = 0; h < n_heads; h++) {
@@ -98,7 +108,7 @@ rg_status rgi_cpu_attention(void *self, const rg_attention_args *args)
 {
     rgi_cpu_backend *backend = self;
     const rg_page_layout *layout = args->layout;
-    attention a = { .backend = backend, .args = args, .dim = layout->head_dim, .padded_dim = (layout->head_dim + RGI_TILE_DEPTH - 1) / RGI_TILE_DEPTH * RGI_TILE_DEPTH };
+    attention a = { .backend = backend, .args = args, .dim = layout->head_dim, .padded_dim = pad_dim(layout->head_dim) };
     a.heads_per_key = args->q->shape[1] / layout->head_dim / layout->num_kv_heads;
     size_t n_blocks = 0;
     for (size_t s = 0; s < args->n_segments; s++) n_blocks += count_blocks(args->segments[s]);
@@ -107,8 +117,7 @@ rg_status rgi_cpu_attention(void *self, const rg_attention_args *args)
     if (n_blocks * layout->num_kv_heads < backend->parallel.n_threads) a.n_groups = rgi_max_size(a.n_groups, rgi_min_size(a.heads_per_key, backend->parallel.n_threads));
     a.heads_per_task = (a.heads_per_key + a.n_groups - 1) / a.n_groups;
     a.n_per_block = layout->num_kv_heads * a.n_groups;
-    desk measured;
-    if (!rgi_cpu_reserve_rooms(backend, lay_out(&measured, &a, NULL))) return RG_ERR_MEMORY;
+    if (!rgi_cpu_reserve_rooms(backend, room_bytes(a.heads_per_task, a.padded_dim, layout->page_length))) return RG_ERR_MEMORY;
     rgi_cpu_run(backend, attend_task, &a, n_blocks * a.n_per_block);
     return RG_OK;
 }

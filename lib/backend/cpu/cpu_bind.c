@@ -71,10 +71,23 @@ void rgi_cpu_release(void *self, void *weights)
     rgi_free(&backend->allocator, bound);
 }
 
+/* What single steps will need. Of rank 3 are the gates, for which no rows are packed. */
+static bool reserve_for_steps(rgi_cpu_backend *backend, const rg_bind_args *args)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < args->n_weights; i++) {
+        const rg_tensor *w = &args->weights[i]->tensor;
+        if (w->rank == 2) most = rgi_max_size(most, backend->kernels->packed_bytes(args->step_rows, w->shape[1], w->type, rgi_cpu_rounds(backend, w->type)));
+    }
+    return rgi_cpu_reserve_packed(backend, (most + 63) / 64 * 64) &&
+           rgi_cpu_reserve_rooms(backend, rgi_cpu_attention_bytes(args->num_heads, args->num_kv_heads, args->head_dim, args->page_length));
+}
+
 rg_status rgi_cpu_bind(void *self, void **weights, const rg_bind_args *args)
 {
     rgi_cpu_backend *backend = self;
     *weights = NULL;
+    if (!reserve_for_steps(backend, args)) return RG_ERR_MEMORY;
     if (backend->layout != RG_LAYOUT_PACKED) return RG_OK;
     rgi_cpu_weights *bound = rgi_alloc_zeroed(&backend->allocator, sizeof *bound);
     if (!bound) return RG_ERR_MEMORY;
