@@ -17,6 +17,7 @@
 typedef struct logits_choice {
     const char *model, *tokens, *out;
     uint64_t chunk, last; /* 0: not given */
+    int window_type;      /* index of a word of --window-type */
     model_choice opening;
 } logits_choice;
 
@@ -28,6 +29,7 @@ static bool parse(logits_choice *choice, int *code, int argc, char **argv)
         OPTION_TEXT('o', "out", "FILE", &choice->out, "the safetensors file to write; one that exists is replaced when all is done"),
         OPTION_COUNT(0, "chunk", "N", &choice->chunk, 1, 1048576, "feed N tokens at a time (default: what 64 MiB of logits hold); the results are the same"),
         OPTION_COUNT(0, "last", "N", &choice->last, 1, INT64_MAX, "only the logits of the last N positions, [N, vocab]"),
+        OPTION_CHOICE(0, "window-type", "default|f32|bf16|f16", &choice->window_type, "what keys and values are rounded to (default: as the backend chooses)"),
         MODEL_OPTIONS(&choice->opening),
     };
     static const usage about = {
@@ -93,6 +95,17 @@ static int write_file(const logits_choice *choice, rg_state *state, const token_
     return code ? code : end_code;
 }
 
+static int new_state(rg_state **state, rg_model *model, int window_type)
+{
+    static const int types[] = { RG_TYPE_DEFAULT, RG_TYPE_F32, RG_TYPE_BF16, RG_TYPE_F16 };
+    rg_state_options *options = rg_state_options_new();
+    if (!options) return complain_memory();
+    rg_status status = rg_state_options_set_window_type(options, types[window_type]);
+    if (status == RG_OK) status = rg_state_new(state, model, options);
+    rg_state_options_free(options);
+    return status == RG_OK ? 0 : complain_status(status, NULL);
+}
+
 static int write_logits(const logits_choice *choice, const token_list *tokens)
 {
     rg_model *model = NULL;
@@ -100,10 +113,7 @@ static int write_logits(const logits_choice *choice, const token_list *tokens)
     rg_model_info info = { 0 };
     int code = open_model(&model, choice->model, &choice->opening);
     if (!code) code = get_model_info(model, &info);
-    if (!code) {
-        const rg_status status = rg_state_new(&state, model, NULL);
-        if (status != RG_OK) code = complain_status(status, NULL);
-    }
+    if (!code) code = new_state(&state, model, choice->window_type);
     if (!code) code = write_file(choice, state, tokens, info.vocab_size);
     rg_state_free(state);
     rg_model_close(model);
