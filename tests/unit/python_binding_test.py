@@ -54,10 +54,10 @@ def it_tells_facts_about_a_model():
 
 @test
 def logits_are_the_golden_ones():
-    work = rg.Work(model.state(), golden["tokens"], logits="all")
+    work = rg.Work(model.state("f32"), golden["tokens"], logits="all")
     assert rg.eval([work]) == rg.OK and work.status == 0 and work.n_consumed == len(golden["tokens"])
     assert work.logits.dtype == np.float32 and largest(work.logits, golden["logits"]) <= 5e-5
-    state = model.state()
+    state = model.state("f32")
     assert largest(state.prefill(golden["tokens"][:30]), golden["logits"][29]) <= 5e-5
     assert largest(state.step(golden["tokens"][30]), golden["logits"][30]) <= 5e-5
     assert same_bits(state.logits(), work.logits[30])
@@ -74,7 +74,7 @@ def the_shorter_window_is_hugging_faces():
 
 @test
 def tensors_of_a_state_are_the_golden_ones():
-    state = model.state()
+    state = model.state("f32")
     state.prefill(golden["tokens"])
     n, window = len(golden["tokens"]), model.info.attention_window_size
     slots = np.arange(n - window, n) % window  # the golden ring, oldest first
@@ -98,7 +98,7 @@ def activations_are_the_golden_ones():
     def keep(name, layer, item, first_token, values):
         seen.setdefault((name, layer), []).append((item, first_token, values))
 
-    rg.eval([rg.Work(model.state(), tokens, hidden="all")], tap=keep)
+    rg.eval([rg.Work(model.state("f32"), tokens, hidden="all")], tap=keep)
     for name, layer in (("embed", -1), ("temporal", 0), ("out", 6)):
         ((item, first_token, values),) = seen[name, layer]
         expected = golden["tap.%s" % name if layer < 0 else "tap.layers.%d.%s" % (layer, name)]
@@ -116,7 +116,7 @@ def scores_follow_from_the_logits():
     tokens, logits = golden["tokens"], golden["logits"].astype(np.float64)
     probabilities = np.log(np.exp(logits - logits.max(1, keepdims=True)))
     probabilities -= np.log(np.exp(probabilities).sum(1, keepdims=True))
-    scores = model.state().score(tokens)
+    scores = model.state("f32").score(tokens)
     assert largest(scores, probabilities[np.arange(len(tokens) - 1), tokens[1:]]) <= 1e-4
 
 
