@@ -88,15 +88,16 @@ talk "$turns" -n 40 --state "$dir/long.rgs"
 word=$(printf '%0200d' 0 | sed 's/0/a word /g')
 wide=
 for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do wide="$wide$word\\n"; done
-talk "$wide" -n 4 --state "$dir/wide.rgs"
+# Windows of bfloat16 are half as large, and would all be held.
+talk "$wide" -n 4 --state "$dir/wide.rgs" --backend reference
 run state info "$dir/wide.rgs"
 check "the last four turns can be taken back without reading" is "$(printf '%s\n' "$out" | grep -cE '  held .*turn (16|17|18|19|20): ')" 5
 check "older ones have lost their memory, and keep their names" is "$(printf '%s\n' "$out" | grep -cE '  named .*turn [12]: ')" 2
 check "the file does not grow for ever" [ "$(stat -c %s "$dir/wide.rgs")" -lt 5000000 ]
-talk '/rewind 19\nNew\n' -n 8 --state "$dir/wide.rgs"
+talk '/rewind 19\nNew\n' -n 8 --state "$dir/wide.rgs" --backend reference
 check "and are taken back by reading" is "$code$err" 0
 taken=$out
-talk "$word\nNew\n" -n 8
+talk "$word\nNew\n" -n 8 --backend reference
 check "to what they were" is "$(last "$out" "$(printf '%s\n' "$taken" | wc -l)")" "$taken"
 for n in 1 2 3 4 9; do
     cp "$dir/long.rgs" "$dir/back.rgs"
