@@ -148,8 +148,8 @@ static void check_parts(const rgi_cpu_kernels *rung, size_t m, size_t n, size_t 
         for (size_t i = 0; i < m; i += 16) rung->collect(collected + i * RGI_PART_COLUMNS, RGI_PART_COLUMNS, sums.data, i, rgi_min_size(16, m - i));
         check_elements(collected, RGI_PART_COLUMNS, expected, m, n, layout ? "packed, in parts" : "stored, in parts");
         guarded_free(&sums);
-        for (size_t first = 0; first < m; first += RGI_PRODUCT_ROWS) {
-            const size_t n_rows = rgi_min_size(RGI_PRODUCT_ROWS, m - first);
+        for (size_t first = 0; first < m; first += 96) {
+            const size_t n_rows = rgi_min_size(96, m - first);
             const rgi_product product = { .sums = collected, .sums_stride = RGI_PART_COLUMNS, .x = &packed, .first_row = first, .n_rows = n_rows, .w = w.at[layout], .n_columns = n };
             rung->product(&product);
             check_elements(collected, RGI_PART_COLUMNS, expected + first * n, n_rows, n, "product of rows packed for parts");

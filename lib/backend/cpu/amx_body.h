@@ -29,10 +29,12 @@ static size_t amx_cut(size_t k, size_t most)
     return padded_depth((k + n_cuts - 1) / n_cuts);
 }
 
-/* More rows than one call of `product` takes go part by part. Few rows are done when their weights have come from memory, whatever the cut. */
+#define WHOLE_ROWS 96 /* as many are done when their weights have come from memory, whatever the cut */
+
+/* More rows than that go part by part. */
 static size_t amx_part_depth(size_t n_rows, size_t k)
 {
-    if (n_rows <= RGI_PRODUCT_ROWS) return 0;
+    if (n_rows <= WHOLE_ROWS) return 0;
     return amx_cut(k, n_rows <= RGI_PART_ROWS / 2 ? 1280 : 512);
 }
 

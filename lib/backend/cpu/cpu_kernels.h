@@ -16,7 +16,7 @@
 /* Numbers that the drivers and the kernels share. */
 enum {
     RGI_PACK_ROWS = 48,    /* rows of x that are packed together: a multiple of every rung's block of rows */
-    RGI_PRODUCT_ROWS = 96, /* most rows of one call of `product`; a multiple of RGI_PACK_ROWS */
+    RGI_PRODUCT_ROWS = 512, /* most rows of one call of `product`, whose weights then pass once for all of them */
     RGI_PRODUCT_COLUMNS = 64, /* most columns of one call of `product` */
     RGI_ATTEND_HEADS = 16, /* most heads of one call of `attend` */
     RGI_TILE_ROWS = 16,    /* packed weights: tiles of 16 rows ... */
@@ -51,7 +51,7 @@ typedef struct rgi_product {
     float *sums;         /* [n_rows, sums_stride] */
     size_t sums_stride;  /* at least n_columns, a multiple of 16 */
     const rgi_packed *x;
-    size_t first_row;    /* a multiple of RGI_PACK_ROWS */
+    size_t first_row;    /* a multiple of RGI_PRODUCT_ROWS */
     size_t n_rows;       /* at most RGI_PRODUCT_ROWS */
     rgi_weights_at w;
     size_t n_columns;    /* at most RGI_PRODUCT_COLUMNS */

@@ -3,6 +3,7 @@
 #include "backend/cpu/cpu_matmul.h"
 #include "base/checked.h"
 
+#define STRAIGHT_ROWS 96 /* of products with the gates' weights */
 #define MOST_ROWS 1024 /* rows packed at a time; more go through the weights again */
 
 static const float *bias_at(const rg_tensor *bias, size_t n) { return bias ? (const float *)RG_TENSOR_DATA(bias) + n : NULL; }
@@ -69,13 +70,14 @@ void rgi_finish_rows(const rgi_products *p, const rgi_panel_source *source, cons
     }
 }
 
+size_t rgi_cpu_product_bytes(size_t n_rows) { return 2 * rgi_min_size(n_rows, RGI_PRODUCT_ROWS) * RGI_PRODUCT_COLUMNS * sizeof(float); }
+
 static void make_panel(void *argument, size_t index, void *room)
 {
-    (void)room;
     const rgi_products *p = argument;
     const rgi_panel_source *source = rgi_source_of(p, index);
     const size_t n = (index - source->first_task) * RGI_PRODUCT_COLUMNS, n_columns = rgi_min_size(RGI_PRODUCT_COLUMNS, source->w->shape[0] - n);
-    _Alignas(64) float sums[RGI_PRODUCT_ROWS * RGI_PRODUCT_COLUMNS], second[RGI_PRODUCT_ROWS * RGI_PRODUCT_COLUMNS];
+    float *sums = room, *second = sums + rgi_min_size(p->packed.n_rows, RGI_PRODUCT_ROWS) * RGI_PRODUCT_COLUMNS;
     for (size_t m = 0; m < p->packed.n_rows; m += RGI_PRODUCT_ROWS) {
         const size_t n_rows = rgi_min_size(RGI_PRODUCT_ROWS, p->packed.n_rows - m);
         multiply(p, sums, source, false, m, n_rows, n, n_columns);
@@ -99,7 +101,7 @@ static rg_status multiply_rows(rgi_products *p, size_t n_rows)
     const size_t depth = part_depth(p);
     size_t packed_bytes = backend->kernels->packed_bytes(n_rows, p->packed.k, p->packed.w_type, p->packed.is_rounded);
     packed_bytes = (packed_bytes + 63) / 64 * 64;
-    if (!rgi_cpu_reserve_packed(backend, packed_bytes + (depth ? rgi_parts_bytes(p) : 0))) return RG_ERR_MEMORY;
+    if (!rgi_cpu_reserve_packed(backend, packed_bytes + (depth ? rgi_parts_bytes(p) : 0)) || !rgi_cpu_reserve_rooms(backend, rgi_cpu_product_bytes(n_rows))) return RG_ERR_MEMORY;
     p->packed.rows = backend->packed;
     rgi_cpu_run(backend, pack_rows, p, (n_rows + RGI_PACK_ROWS - 1) / RGI_PACK_ROWS);
     if (depth)
@@ -168,12 +170,12 @@ static void make_straight_panel(void *argument, size_t index, void *room)
     const rg_tensor y = one_of(p->args->y, batch, 2), x = one_of(p->args->x, batch, 2), w = one_of(p->args->w, batch, 2);
     const rg_tensor bias = p->args->bias ? one_of(p->args->bias, batch, 1) : y;
     const size_t n_columns = rgi_min_size(RGI_PRODUCT_COLUMNS, y.shape[1] - n);
-    _Alignas(64) float sums[RGI_PRODUCT_ROWS * RGI_PRODUCT_COLUMNS];
-    for (size_t m = 0; m < y.shape[0]; m += RGI_PRODUCT_ROWS) {
+    _Alignas(64) float sums[STRAIGHT_ROWS * RGI_PRODUCT_COLUMNS];
+    for (size_t m = 0; m < y.shape[0]; m += STRAIGHT_ROWS) {
         const rgi_straight s = {
             .y = sums, .y_stride = RGI_PRODUCT_COLUMNS, .x = (const float *)RG_TENSOR_DATA(&x) + m * x.strides[0], .x_stride = x.strides[0],
             .w = (const char *)RG_TENSOR_DATA(&w) + n * rgi_type_bytes(w.type), .w_stride = w.strides[0], .w_type = w.type,
-            .n_rows = rgi_min_size(RGI_PRODUCT_ROWS, y.shape[0] - m), .n_columns = n_columns, .k = x.shape[1],
+            .n_rows = rgi_min_size(STRAIGHT_ROWS, y.shape[0] - m), .n_columns = n_columns, .k = x.shape[1],
         };
         p->backend->kernels->straight(&s);
         for (size_t i = 0; i < s.n_rows; i++) {
