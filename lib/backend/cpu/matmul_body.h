@@ -41,9 +41,13 @@ VEC_BODY vf load_step(const char *w, int type, int pair, int half)
     return load_half(vec_at(w, type, (size_t)pair * 2 * VL), type, half);
 }
 
+#define AHEAD_BYTES 1024 /* how far ahead in a stream of weights that comes from memory lines are asked for; they may lie behind its end */
+
 /* One step along K, for mr rows and nr columns. */
-VEC_BODY void tile_step(vf *sums, const char *x, size_t x_bytes, const char *w, size_t w_bytes, int type, int mr, int nr)
+VEC_BODY void tile_step(vf *sums, const char *x, size_t x_bytes, const char *w, size_t w_bytes, int type, int mr, int nr, bool is_fetched)
 {
+    if (is_fetched)
+        VEC_UNROLL for (int n = 0; n < nr; n++) __builtin_prefetch((const void *)((uintptr_t)w + (size_t)n * w_bytes + AHEAD_BYTES));
     const int n_vectors = type == BOTH_BF16 ? RGI_TILE_DEPTH / 2 / VL : RGI_TILE_DEPTH / VL, n_halves = n_vectors < 2 ? 1 : 2;
     for (int pair = 0; 2 * pair < n_vectors; pair++)
         VEC_UNROLL for (int half = 0; half < n_halves; half++)
@@ -63,14 +67,14 @@ VEC_BODY void tile_step(vf *sums, const char *x, size_t x_bytes, const char *w, 
         }
 }
 
-/* Part of one product: elements [from, from + k) along K. */
+/* Part of one product: elements [from, from + k) along K, and tiles [first, last) of its columns. */
 typedef struct tile_at {
     const rgi_product *p;
-    size_t from, k;
+    size_t from, k, first, last;
 } tile_at;
 
 /* mr rows from m on by nr columns, n and every `apart`-th after it. */
-VEC_BODY void tile(const tile_at *t, size_t m, size_t n, size_t apart, int type, int mr, int nr)
+VEC_BODY void tile(const tile_at *t, size_t m, size_t n, size_t apart, int type, int mr, int nr, bool is_fetched)
 {
     const rgi_product *p = t->p;
     const size_t x_element = type == BOTH_BF16 ? 2 : 4, w_element = type == RG_TYPE_F32 ? 4 : 2, n_steps = t->k / RGI_TILE_DEPTH, n_rest = t->k % RGI_TILE_DEPTH;
@@ -80,11 +84,11 @@ VEC_BODY void tile(const tile_at *t, size_t m, size_t n, size_t apart, int type,
     vf sums[TILE_M * TILE_N], done[TILE_M * TILE_N];
     VEC_UNROLL for (int i = 0; i < mr; i++)
         VEC_UNROLL for (int j = 0; j < nr; j++) sums[i * nr + j] = vf_zero();
-    for (size_t step = 0; step < n_steps; step++, w += p->w.step_bytes, x += RGI_TILE_DEPTH * x_element) tile_step(sums, x, x_bytes, w, w_bytes, type, mr, nr);
+    for (size_t step = 0; step < n_steps; step++, w += p->w.step_bytes, x += RGI_TILE_DEPTH * x_element) tile_step(sums, x, x_bytes, w, w_bytes, type, mr, nr, is_fetched);
     if (n_rest) {
         float rest[TILE_N][RGI_TILE_DEPTH] = { 0 }; /* of any type */
         for (int i = 0; i < nr; i++) memcpy(rest[i], w + (size_t)i * w_bytes, n_rest * w_element);
-        tile_step(sums, x, x_bytes, (const char *)rest, sizeof rest[0], type, mr, nr);
+        tile_step(sums, x, x_bytes, (const char *)rest, sizeof rest[0], type, mr, nr, false);
     }
     VEC_UNROLL for (int i = 0; i < mr; i++)
         VEC_UNROLL for (int j = 0; j < nr; j++) done[i * nr + j] = sums[i * nr + j]; /* a loop that is not unrolled would keep them in memory all along */
@@ -95,40 +99,52 @@ VEC_BODY void tile(const tile_at *t, size_t m, size_t n, size_t apart, int type,
         }
 }
 
-/* All columns but the last few for mr rows. A full panel is read as TILE_N long streams, since memory is read fastest so. */
-VEC_BODY void tile_row(const tile_at *t, size_t m, int type, int mr)
+/* mr rows. A full panel is read as TILE_N long streams, since memory is read fastest so. */
+VEC_BODY void tile_row(const tile_at *t, size_t m, int type, int mr, bool is_fetched)
 {
-    const size_t n_columns = t->p->n_columns, apart = n_columns == RGI_PRODUCT_COLUMNS ? RGI_PRODUCT_COLUMNS / TILE_N : 1;
-    if (apart > 1)
-        for (size_t n = 0; n < apart; n++) tile(t, m, n, apart, type, mr, TILE_N);
-    else
-        for (size_t n = 0; n + TILE_N <= n_columns; n += TILE_N) tile(t, m, n, 1, type, mr, TILE_N);
+    const bool is_full = t->p->n_columns == RGI_PRODUCT_COLUMNS;
+    for (size_t i = t->first; i < t->last; i++) tile(t, m, is_full ? i : i * TILE_N, is_full ? RGI_PRODUCT_COLUMNS / TILE_N : 1, type, mr, TILE_N, is_fetched);
 }
 
-VEC_BODY void product_all(const rgi_product *p, int type)
+/* Many rows go through the weights chunk by chunk, while those are in the cache. Few are done when their weights have come from memory, so they take each
+ * tile of columns through all of K, and the streams do not break off. */
+VEC_BODY void product_all(const rgi_product *p, int type, bool is_few)
 {
-    const size_t chunk = chunk_length(p->x->k, type == BOTH_BF16 ? 2560 : 1280);
-    for (size_t from = 0; from < p->x->k; from += chunk) {
-        const tile_at t = { p, from, p->x->k - from < chunk ? p->x->k - from : chunk };
-        size_t m = 0;
-        for (; m + TILE_M <= p->n_rows; m += TILE_M) tile_row(&t, m, type, TILE_M);
-        for (; m + 2 <= p->n_rows; m += 2) tile_row(&t, m, type, 2);
-        if (m < p->n_rows) tile_row(&t, m, type, 1);
-        for (size_t n = p->n_columns / TILE_N * TILE_N; n < p->n_columns; n++)
-            for (m = 0; m < p->n_rows; m++) tile(&t, m, n, 1, type, 1, 1);
-    }
+    const size_t chunk = chunk_length(p->x->k, type == BOTH_BF16 ? 2560 : 1280), n_tiles = p->n_columns / TILE_N, together = is_few ? 1 : n_tiles;
+    for (size_t first = 0; first < n_tiles; first += together)
+        for (size_t from = 0; from < p->x->k; from += chunk) {
+            const tile_at t = { p, from, p->x->k - from < chunk ? p->x->k - from : chunk, first, first + together };
+            size_t m = 0;
+            if (!is_few)
+                for (; m + TILE_M <= p->n_rows; m += TILE_M) tile_row(&t, m, type, TILE_M, false);
+            for (; m + 2 <= p->n_rows; m += 2) tile_row(&t, m, type, 2, is_few);
+            if (m < p->n_rows) tile_row(&t, m, type, 1, is_few);
+        }
+    for (size_t n = n_tiles * TILE_N; n < p->n_columns; n++)
+        for (size_t from = 0; from < p->x->k; from += chunk) {
+            const tile_at t = { p, from, p->x->k - from < chunk ? p->x->k - from : chunk, 0, 0 };
+            for (size_t m = 0; m < p->n_rows; m++) tile(&t, m, n, 1, type, 1, 1, false);
+        }
+}
+
+VEC_BODY void product_of(const rgi_product *p, int type)
+{
+    if (p->n_rows < TILE_M)
+        product_all(p, type, true);
+    else
+        product_all(p, type, false);
 }
 
 static void product(const rgi_product *p)
 {
     if (VEC_HAS_DOT && p->x->is_rounded) {
-        product_all(p, BOTH_BF16);
+        product_of(p, BOTH_BF16);
         return;
     }
     switch (p->x->w_type) {
-    case RG_TYPE_BF16: product_all(p, RG_TYPE_BF16); break;
-    case RG_TYPE_F16: product_all(p, RG_TYPE_F16); break;
-    default: product_all(p, RG_TYPE_F32); break;
+    case RG_TYPE_BF16: product_of(p, RG_TYPE_BF16); break;
+    case RG_TYPE_F16: product_of(p, RG_TYPE_F16); break;
+    default: product_of(p, RG_TYPE_F32); break;
     }
 }
 
