@@ -9,7 +9,7 @@
 #define SCORE_KEYS 2
 #define VALUE_HEADS 5
 #endif
-#define SCORE_HEADS 4
+#define SCORE_HEADS 5 /* at most: ten heads are two fives, sixteen are four fours */
 
 static size_t scores_stride(size_t n_rows) { return (n_rows + 15) / 16 * 16; }
 
@@ -112,7 +112,9 @@ VEC_BODY void value_heads(const rgi_attend *a, size_t head, const float *rescale
 VEC_BODY void attend_all(const rgi_attend *a, int type)
 {
     size_t head = 0;
-    for (; head + SCORE_HEADS <= a->n_heads; head += SCORE_HEADS) score_heads(a, head, type, SCORE_HEADS);
+    if (a->n_heads % SCORE_HEADS == 0)
+        for (; head < a->n_heads; head += SCORE_HEADS) score_heads(a, head, type, SCORE_HEADS);
+    for (; head + 4 <= a->n_heads; head += 4) score_heads(a, head, type, 4);
     for (; head < a->n_heads; head++) score_heads(a, head, type, 1);
     float rescale[RGI_ATTEND_HEADS];
     for (head = 0; head < a->n_heads; head++) rescale[head] = soften(a, head);
