@@ -246,7 +246,7 @@ typedef struct rg_window_write_args {
 /**
  * Softmax attention of each row over the window: positions [max(0, p - past), p] for a row at position p.
  *
- * q, y [M, heads, head_dim] float32; head n uses key head n / (heads / num_kv_heads). Scores are q . k * scale. Pages are walked oldest
+ * q, y [M, heads * head_dim] float32; head n uses key head n / (heads / num_kv_heads). Scores are q . k * scale. Pages are walked oldest
  * first; the running maximum is renewed at page boundaries only, so that sums depend on absolute positions alone.
  */
 typedef struct rg_attention_args {
