@@ -32,13 +32,16 @@ typedef struct bench_result {
     int phase;
     uint64_t prompt, depth, batch;
     uint64_t first_position, last_position; /* where the first and the last step that was timed began; the sequences' first state tells */
-    double *seconds;           /* [n_runs] of each run (prefill) or step (decode); sorted when they have been summed up */
+    double *seconds;           /* [n_runs], owner of the three arrays: of each run (prefill) or step (decode); sorted when they have been summed up */
+    double *bandwidths;        /* [n_runs] of the memory, the better of just before and just after each step; zeros: not measured */
+    double *shares;            /* [n_runs] of these, when they have been summed up */
     size_t n_runs;
     double tokens_per_second;  /* all sequences together, by the median */
     double slowest, fastest;   /* tokens a second of the slowest and the fastest run */
     double spread;             /* of the middle half of the runs, as a share of the median */
     double bytes_per_token, flops_per_token;
     double bandwidth_share, matrix_share;
+    double bandwidth_in_turn, bandwidth_share_in_turn; /* medians, each step against what was read beside it; 0: not measured */
     double profile[BENCH_KINDS]; /* seconds; shares when they have been summed up */
 } bench_result;
 

@@ -74,16 +74,28 @@ static double quantile(const double *values, size_t n, double share)
     return values[low] + (at - (double)low) * (values[high] - values[low]);
 }
 
+/* What each step reached of what the memory did beside it. */
+static void sum_up_in_turn(bench_result *r, double tokens)
+{
+    if (r->bandwidths[0] <= 0) return;
+    double *shares = r->shares;
+    for (size_t run = 0; run < r->n_runs; run++) shares[run] = tokens * r->bytes_per_token / r->seconds[run] / r->bandwidths[run];
+    r->bandwidth_share_in_turn = machine_median(shares, (int)r->n_runs);
+    r->bandwidth_in_turn = machine_median(r->bandwidths, (int)r->n_runs);
+}
+
 void bench_sum_up(bench *b)
 {
     for (size_t i = 0; i < b->n_results; i++) {
         bench_result *r = &b->results[i];
-        const double median = machine_median(r->seconds, (int)r->n_runs), tokens = (double)r->batch * (r->phase == BENCH_PREFILL ? (double)r->prompt : 1);
+        const double tokens = (double)r->batch * (r->phase == BENCH_PREFILL ? (double)r->prompt : 1);
+        bench_cost(b, r);
+        sum_up_in_turn(r, tokens);
+        const double median = machine_median(r->seconds, (int)r->n_runs);
         r->tokens_per_second = tokens / median;
         r->fastest = tokens / r->seconds[0];
         r->slowest = tokens / r->seconds[r->n_runs - 1];
         r->spread = (quantile(r->seconds, r->n_runs, 0.75) - quantile(r->seconds, r->n_runs, 0.25)) / median;
-        bench_cost(b, r);
         if (b->machine.bandwidth > 0) r->bandwidth_share = r->tokens_per_second * r->bytes_per_token / b->machine.bandwidth;
         if (b->machine.fed_peak > 0) r->matrix_share = r->tokens_per_second * r->flops_per_token / b->machine.fed_peak;
         double all = 0;

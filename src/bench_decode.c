@@ -108,20 +108,27 @@ static int step(bench *b, bench_result *r, const depth_states *depth, float *log
     return code;
 }
 
-/* One step of each result from `first` on, in turn. */
+/* One step of each result from `first` on, in turn, and between them one reading of memory. */
 static int step_all(bench *b, size_t first, const depth_states *depths, float *logits)
 {
     const size_t n_steps = b->plan->n_runs * b->plan->n_steps;
+    machine_reader *reader = machine_reader_new(&b->machine, b->threads, b->plan->buffer_mib << 20);
+    double before = machine_reader_speed(reader);
     int code = 0;
     progress_begin();
     for (size_t s = 0; s < WARM_UP_STEPS + n_steps && !code; s++) {
+        const bool is_counted = s >= WARM_UP_STEPS;
         for (size_t i = first; i < b->n_results && !code; i++) {
-            const depth_states *depth = &depths[(i - first) / b->plan->batches.n];
-            code = step(b, &b->results[i], depth, logits, s - WARM_UP_STEPS, s >= WARM_UP_STEPS);
+            bench_result *r = &b->results[i];
+            code = step(b, r, &depths[(i - first) / b->plan->batches.n], logits, s - WARM_UP_STEPS, is_counted);
+            const double after = machine_reader_speed(reader);
+            if (is_counted) r->bandwidths[s - WARM_UP_STEPS] = before > after ? before : after;
+            before = after;
         }
         progress_update(NULL, "decode", s + 1, WARM_UP_STEPS + n_steps);
     }
     progress_clear();
+    machine_reader_free(reader);
     return code;
 }
 

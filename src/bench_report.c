@@ -28,7 +28,8 @@ static void json_machine(json_out *json, const bench *b)
     json_measured(json, "bandwidth", m->bandwidth);
     json_measured(json, "bandwidth_before", m->bandwidth_before);
     json_measured(json, "bandwidth_after", m->bandwidth_after);
-    json_string(json, "bandwidth_access", m->access);
+    if (m->bandwidth > 0) json_string(json, "bandwidth_access", machine_patterns[m->pattern]);
+    else json_null(json, "bandwidth_access");
     json_count(json, "bandwidth_buffer_bytes", m->buffer_bytes);
     json_measured(json, "matrix_peak", m->fed_peak);
     json_measured(json, "matrix_peak_registers", m->register_peak);
@@ -69,6 +70,8 @@ static void json_result(json_out *json, const bench *b, const bench_result *r)
     json_number(json, "bytes_per_token", r->bytes_per_token);
     json_number(json, "flops_per_token", r->flops_per_token);
     json_measured(json, "bandwidth_share", r->bandwidth_share);
+    json_measured(json, "bandwidth_in_turn", r->bandwidth_in_turn);
+    json_measured(json, "bandwidth_share_in_turn", r->bandwidth_share_in_turn);
     json_measured(json, "matrix_share", r->matrix_share);
     json_count(json, "runs", r->n_runs);
     json_number(json, "spread", r->spread);
@@ -123,7 +126,7 @@ static void print_machine(const bench *b)
     const machine_facts *m = &b->machine;
     printf("machine    %s, %u thread%s, %s\n", m->cpu, m->n_threads, m->n_threads == 1 ? "" : "s", m->kernels->name);
     if (m->bandwidth > 0)
-        printf("reads      %.1f GB/s, %s (%.1f before, %.1f after)\n", m->bandwidth * 1e-9, m->access, m->bandwidth_before * 1e-9, m->bandwidth_after * 1e-9);
+        printf("reads      %.1f GB/s, %s (%.1f before, %.1f after)\n", m->bandwidth * 1e-9, machine_patterns[m->pattern], m->bandwidth_before * 1e-9, m->bandwidth_after * 1e-9);
     else
         printf("reads      not measured, there is too little memory\n");
     printf("peak       %.0f GFLOP/s fed from the first level of cache, %.0f from registers\n", m->fed_peak * 1e-9, m->register_peak * 1e-9);
@@ -136,12 +139,13 @@ static void print_machine(const bench *b)
 
 static void print_results(const bench *b)
 {
-    printf("\nphase    prompt    depth batch   tokens/s  spread  runs  MB/token  bandwidth  matrix\n");
+    printf("\nphase    prompt    depth batch   tokens/s  spread  runs  MB/token  bandwidth  in turn  matrix\n");
     for (size_t i = 0; i < b->n_results; i++) {
         const bench_result *r = &b->results[i];
         printf("%-7s %7" PRIu64 " %8" PRIu64 " %5" PRIu64 " %10.2f %6.1f%% %5zu %9.1f", phase_name(r), r->prompt, r->depth, r->batch, r->tokens_per_second, 100 * r->spread,
                r->n_runs, r->bytes_per_token * 1e-6);
         printf(b->machine.bandwidth > 0 ? "     %5.1f%%" : "          -", 100 * r->bandwidth_share);
+        printf(r->bandwidth_in_turn > 0 ? "   %5.1f%%" : "        -", 100 * r->bandwidth_share_in_turn);
         printf("  %5.1f%%\n", 100 * r->matrix_share);
     }
 }

@@ -65,14 +65,14 @@ int bench_feed(bench *b, rg_state *const *states, size_t n_items, size_t n_token
 bench_result *bench_add(bench *b, int phase, uint64_t prompt, uint64_t depth, uint64_t batch, size_t n_runs)
 {
     bench_result *more = realloc(b->results, (b->n_results + 1) * sizeof *more);
-    double *seconds = calloc(n_runs, sizeof *seconds);
+    double *measured = calloc(n_runs, 3 * sizeof *measured);
     if (more) b->results = more;
-    if (!more || !seconds) {
-        free(seconds);
+    if (!more || !measured) {
+        free(measured);
         complain_memory();
         return NULL;
     }
     more += b->n_results++;
-    *more = (bench_result){ .phase = phase, .prompt = prompt, .depth = depth, .batch = batch, .seconds = seconds, .n_runs = n_runs };
+    *more = (bench_result){ .phase = phase, .prompt = prompt, .depth = depth, .batch = batch, .seconds = measured, .bandwidths = measured + n_runs, .shares = measured + 2 * n_runs, .n_runs = n_runs };
     return more;
 }

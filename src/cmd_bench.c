@@ -77,7 +77,8 @@ static const usage about = {
     "Measure how fast a model reads prompts and decodes, and what this machine could do: how fast its memory is read, and how fast the "
     "instructions that multiply can go. Both are measured before and after, and the larger counts; the shares that were reached are of these.",
     "spread: from the quarter to the three quarters of all runs, as a share of the median. MB/token: weights, once for each chunk of a "
-    "prompt or each step, and the state, as if nothing were read twice. bandwidth: bytes per token times tokens/s, of the memory's speed. matrix: "
+    "prompt or each step, and the state, as if nothing were read twice. bandwidth: bytes per token times tokens/s, of the memory's speed. in turn: the "
+    "same, each step against the faster of two readings of memory just before and just after it, for machines whose memory others use too. matrix: "
     "floating-point operations, of the peak with operands from the first level of cache. While other programs run, all of this "
     "means little.\n\n"
     "MODEL is a folder in Hugging Face layout, a hub id that is in the local hub cache, or demo.",

@@ -15,10 +15,11 @@
 
 #define RUNS 5
 #define LEAST_BYTES (16ull << 20) /* less would not leave the caches */
+#define READER_BYTES (1ull << 30) /* what is read between steps */
 #define SHARE_BYTES 2048          /* each thread reads a multiple of this */
 #define PEAK_SECONDS 0.04         /* one run of the peak */
 
-static const char *const patterns[MACHINE_PATTERNS] = {
+const char *const machine_patterns[MACHINE_PATTERNS] = {
     "one stream a thread", "one stream a thread, prefetched", "four streams a thread", "four streams a thread, prefetched", "eight streams a thread",
 };
 
@@ -62,7 +63,7 @@ double machine_seconds(const machine_facts *facts) { return facts->has_cpu_clock
 typedef struct reading {
     const machine_kernels *kernels;
     char *buffer;
-    uint64_t part;
+    uint64_t bytes, part;
     int pattern;
     uint64_t *found; /* [threads] */
 } reading;
@@ -79,42 +80,82 @@ static void read_part(void *argument, size_t index)
     r->found[index] = r->kernels->read(r->buffer + index * r->part, (size_t)r->part, r->pattern);
 }
 
-/* The median speed of one pattern, in bytes a second. */
-static double read_speed(const machine_facts *facts, reading *r, machine_threads *threads)
+/* Reads everything once. In bytes a second. */
+static double read_once(const machine_facts *facts, reading *r, machine_threads *threads)
 {
-    double speeds[RUNS];
     const unsigned n = machine_threads_count(threads);
-    for (int run = 0; run < RUNS; run++) {
-        const double began = machine_seconds(facts);
-        machine_threads_run(threads, read_part, r, n);
-        speeds[run] = (double)r->part * n / (machine_seconds(facts) - began);
-    }
-    return machine_median(speeds, RUNS);
+    const double began = machine_seconds(facts);
+    machine_threads_run(threads, read_part, r, n);
+    return (double)r->part * n / (machine_seconds(facts) - began);
+}
+
+/* A buffer of at most so many bytes, filled. false: there is too little memory. */
+static bool reading_begin(reading *r, machine_threads *threads, uint64_t most_bytes)
+{
+    const unsigned n = machine_threads_count(threads);
+    const uint64_t room = machine_free_bytes() / 4;
+    uint64_t bytes = most_bytes < room ? most_bytes : room;
+    /* The widest loads, whichever rung is measured: memory is what it is. */
+    *r = (reading){ .kernels = machine_kernels_best(rg_cpu_features(), false), .found = calloc(n, sizeof *r->found) };
+    while (bytes >= LEAST_BYTES && !(r->buffer = machine_map(bytes))) bytes /= 2;
+    r->bytes = r->buffer ? bytes : 0;
+    r->part = bytes / n / SHARE_BYTES * SHARE_BYTES;
+    if (!r->buffer || !r->found) return false;
+    machine_threads_run(threads, fill_part, r, n);
+    return true;
+}
+
+static void reading_end(reading *r)
+{
+    machine_unmap(r->buffer, r->bytes);
+    free(r->found);
 }
 
 static void measure_bandwidth(machine_facts *facts, machine_threads *threads, uint64_t most_bytes)
 {
-    const unsigned n = machine_threads_count(threads);
-    uint64_t room = machine_free_bytes() / 4, bytes = most_bytes < room ? most_bytes : room;
-    /* The widest loads, whichever rung is measured: memory is what it is. */
-    reading r = { .kernels = machine_kernels_best(rg_cpu_features(), false), .found = calloc(n, sizeof *r.found) };
-    while (bytes >= LEAST_BYTES && !(r.buffer = machine_map(bytes))) bytes /= 2;
+    reading r;
+    double speeds[RUNS];
     facts->bandwidth_after = 0;
-    if (r.buffer && r.found) {
-        r.part = bytes / n / SHARE_BYTES * SHARE_BYTES;
-        facts->buffer_bytes = bytes;
-        machine_threads_run(threads, fill_part, &r, n);
+    if (reading_begin(&r, threads, most_bytes)) {
+        facts->buffer_bytes = r.bytes;
         for (r.pattern = 0; r.pattern < MACHINE_PATTERNS && !ctrl_c_pressed(); r.pattern++) {
-            const double speed = read_speed(facts, &r, threads);
+            for (int run = 0; run < RUNS; run++) speeds[run] = read_once(facts, &r, threads);
+            const double speed = machine_median(speeds, RUNS);
             if (speed > facts->bandwidth_after) facts->bandwidth_after = speed;
             if (speed <= facts->bandwidth) continue;
             facts->bandwidth = speed;
-            facts->access = patterns[r.pattern];
+            facts->pattern = r.pattern;
         }
     }
-    machine_unmap(r.buffer, bytes);
-    free(r.found);
+    reading_end(&r);
 }
+
+struct machine_reader {
+    const machine_facts *facts;
+    machine_threads *threads;
+    reading reading;
+};
+
+machine_reader *machine_reader_new(const machine_facts *facts, machine_threads *threads, uint64_t most_bytes)
+{
+    machine_reader *reader = calloc(1, sizeof *reader);
+    if (!reader) return NULL;
+    *reader = (machine_reader){ .facts = facts, .threads = threads };
+    if (!reading_begin(&reader->reading, threads, most_bytes < READER_BYTES ? most_bytes : READER_BYTES)) {
+        machine_reader_free(reader);
+        return NULL;
+    }
+    reader->reading.pattern = facts->pattern;
+    return reader;
+}
+
+void machine_reader_free(machine_reader *reader)
+{
+    if (reader) reading_end(&reader->reading);
+    free(reader);
+}
+
+double machine_reader_speed(machine_reader *reader) { return reader ? read_once(reader->facts, &reader->reading, reader->threads) : 0; }
 
 /* All threads multiply, each from operands of its own. */
 typedef struct multiplying {

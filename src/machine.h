@@ -16,10 +16,12 @@ typedef struct machine_facts {
     uint64_t buffer_bytes;      /* that were read; 0: there was no memory to measure with */
     double bandwidth;           /* bytes a second, by the best way of reading; of all measurements the largest counts */
     double bandwidth_before, bandwidth_after;
-    const char *access;         /* that way */
+    int pattern;                /* that way */
     double fed_peak;            /* floating-point operations a second, operands from the first level of cache */
     double register_peak;       /* the same, operands in registers all the time */
 } machine_facts;
+
+extern const char *const machine_patterns[MACHINE_PATTERNS];
 
 /* The name of this processor; never anything that tells one machine from another of its kind. */
 void machine_name(machine_facts *facts);
@@ -32,6 +34,12 @@ double machine_seconds(const machine_facts *facts);
 
 /* Measures, and keeps what is better than before. most_bytes: the largest buffer to read. 0, or an exit code after Ctrl-C. */
 int machine_measure(machine_facts *facts, machine_threads *threads, uint64_t most_bytes);
+
+/* One reading of memory at a time, in that way, between other things that are measured. NULL: there is too little memory, and then the speed is 0. */
+typedef struct machine_reader machine_reader;
+machine_reader *machine_reader_new(const machine_facts *facts, machine_threads *threads, uint64_t most_bytes);
+void machine_reader_free(machine_reader *reader);
+double machine_reader_speed(machine_reader *reader); /* bytes a second */
 
 /* Memory that can be taken without harm to others, in bytes; a guess. */
 uint64_t machine_free_bytes(void);

@@ -38,6 +38,7 @@ static void cpu_close(void *self)
     const rg_allocator allocator = backend->allocator;
     rgi_free(&allocator, backend->rooms);
     rgi_free(&allocator, backend->packed);
+    rgi_free(&allocator, backend->shares);
     rgi_free(&allocator, backend);
 }
 
@@ -46,6 +47,11 @@ static rg_status cpu_open(void **self, const rg_backend_options *options)
     rgi_cpu_backend *backend = rgi_alloc_zeroed(options->allocator, sizeof *backend);
     if (!backend) return RG_ERR_MEMORY;
     backend->allocator = *options->allocator;
+    backend->shares = rgi_alloc_array(options->allocator, options->n_threads, sizeof *backend->shares);
+    if (!backend->shares) {
+        rgi_free(options->allocator, backend);
+        return RG_ERR_MEMORY;
+    }
     backend->parallel = (rgi_parallel){ options->parallel_for, options->parallel_user, options->n_threads };
     backend->kernels = choose(rgi_cpu_features() & options->cpu_mask);
     backend->compute = options->compute;
@@ -83,31 +89,36 @@ typedef struct work {
     rgi_cpu_backend *backend;
     rgi_cpu_task *task;
     void *argument;
-    size_t n_tasks;
-    atomic_size_t next;
+    size_t n_shares;
 } work;
 
-/* Each thread takes tasks until none is left, so that one that is held up takes fewer. */
+/* Each thread takes its own tasks, and then what is left of others', so that one that is held up takes fewer. */
 static void take_tasks(void *argument, size_t thread)
 {
-    work *w = argument;
+    const work *w = argument;
     void *room = w->backend->rooms ? w->backend->rooms + thread * w->backend->room_bytes : NULL;
-    for (;;) {
-        const size_t index = atomic_fetch_add_explicit(&w->next, 1, memory_order_relaxed);
-        if (index >= w->n_tasks) return;
-        w->task(w->argument, index, room);
+    for (size_t i = 0; i < w->n_shares; i++) {
+        rgi_cpu_share *share = &w->backend->shares[(thread + i) % w->n_shares];
+        for (;;) {
+            const size_t index = atomic_fetch_add_explicit(&share->next, 1, memory_order_relaxed);
+            if (index >= share->end) break;
+            w->task(w->argument, index, room);
+        }
     }
 }
 
 void rgi_cpu_run(rgi_cpu_backend *backend, rgi_cpu_task *task, void *argument, size_t n_tasks)
 {
-    work w = { .backend = backend, .task = task, .argument = argument, .n_tasks = n_tasks };
-    atomic_init(&w.next, 0);
-    const size_t n_threads = rgi_min_size(backend->parallel.n_threads, n_tasks);
-    if (n_threads < 2)
+    work w = { .backend = backend, .task = task, .argument = argument, .n_shares = rgi_min_size(backend->parallel.n_threads, n_tasks) };
+    for (size_t i = 0, first = 0; i < w.n_shares; i++) {
+        atomic_init(&backend->shares[i].next, first);
+        first += (n_tasks - first) / (w.n_shares - i);
+        backend->shares[i].end = first;
+    }
+    if (w.n_shares < 2)
         take_tasks(&w, 0);
     else
-        backend->parallel.run(backend->parallel.user, take_tasks, &w, n_threads);
+        backend->parallel.run(backend->parallel.user, take_tasks, &w, w.n_shares);
 }
 
 const rg_backend_ops rgi_cpu_ops = {

@@ -3,6 +3,8 @@
 #ifndef RGI_CPU_BACKEND_H
 #define RGI_CPU_BACKEND_H
 
+#include <stdatomic.h>
+
 #include "backend/backend.h"
 #include "backend/cpu/cpu_kernels.h"
 
@@ -11,6 +13,13 @@ typedef struct rgi_cpu_weights {
     void **tiles; /* [n] */
     size_t n;
 } rgi_cpu_weights;
+
+/* The tasks of a run that one thread takes first: those below `end` from `next` on. */
+typedef struct rgi_cpu_share {
+    atomic_size_t next;
+    size_t end;
+    char unshared[64 - 2 * sizeof(size_t)]; /* a line of cache for each thread */
+} rgi_cpu_share;
 
 typedef struct rgi_cpu_backend {
     rg_allocator allocator;
@@ -23,9 +32,11 @@ typedef struct rgi_cpu_backend {
     size_t packed_bytes;
     char *rooms;               /* one for each thread */
     size_t room_bytes;         /* of one */
+    rgi_cpu_share *shares;     /* [threads] of the run that is under way */
 } rgi_cpu_backend;
 
-/* Runs task(argument, index, room) for every index; room is memory of the thread's own. */
+/* Runs task(argument, index, room) for every index; room is memory of the thread's own. Neighbouring tasks are made by one thread, one after the other, unless
+ * another has nothing left to do. */
 typedef void rgi_cpu_task(void *argument, size_t index, void *room);
 void rgi_cpu_run(rgi_cpu_backend *backend, rgi_cpu_task *task, void *argument, size_t n_tasks);
 

@@ -34,7 +34,7 @@ typedef struct rgi_packed {
 } rgi_packed;
 
 /* Where weights lie: row n begins at w + n / RGI_TILE_ROWS * block_bytes + n % RGI_TILE_ROWS * row_bytes, and steps of RGI_TILE_DEPTH elements are
- * step_bytes apart. Contiguous rows are one case of it, packed tiles the other; in tiles, rows and elements behind the last may be read. */
+ * step_bytes apart. Contiguous rows are one case of it, packed tiles another, and with larger block_bytes blocks need not be neighbours; in tiles, rows and elements behind the last may be read. */
 typedef struct rgi_weights_at {
     const void *w;
     size_t row_bytes, step_bytes, block_bytes;

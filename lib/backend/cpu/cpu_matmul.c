@@ -4,6 +4,8 @@
 #include "base/checked.h"
 
 #define STRAIGHT_ROWS 96 /* of products with the gates' weights */
+#define FEW_ROWS 5       /* so few are done when their weights have come from memory */
+#define STREAM_TASKS 8   /* that read the same streams, one after the other */
 #define MOST_ROWS 1024 /* rows packed at a time; more go through the weights again */
 
 static const float *bias_at(const rg_tensor *bias, size_t n) { return bias ? (const float *)RG_TENSOR_DATA(bias) + n : NULL; }
@@ -47,13 +49,29 @@ rgi_weights_at rgi_source_weights(const rgi_products *p, const rgi_panel_source 
     return at;
 }
 
-/* sums = rows of x times columns [n, n + n_columns) of a source. */
-static void multiply(const rgi_products *p, float *sums, const rgi_panel_source *source, bool is_second, size_t m, size_t n_rows, size_t n, size_t n_columns)
+/* The columns of one task: n_pieces times n_columns of them, n + i * apart and those after it. */
+typedef struct panel {
+    size_t n, n_columns, n_pieces, apart;
+} panel;
+
+/* Task i of a matrix of so many columns. Of many rows it makes columns side by side. Of few it makes blocks of RGI_TILE_ROWS that are far apart, and the next task
+ * goes on where each of them ends, so that a thread reads memory in a few long streams. */
+static panel panel_of(size_t i, size_t columns, bool is_few)
 {
-    const rgi_product product = {
+    const size_t full = columns / RGI_PRODUCT_COLUMNS, first = i / STREAM_TASKS * STREAM_TASKS;
+    if (!is_few || i >= full) return (panel){ i * RGI_PRODUCT_COLUMNS, rgi_min_size(RGI_PRODUCT_COLUMNS, columns - i * RGI_PRODUCT_COLUMNS), 1, 0 };
+    const size_t length = rgi_min_size(STREAM_TASKS, full - first) * RGI_TILE_ROWS;
+    return (panel){ first * RGI_PRODUCT_COLUMNS + (i - first) * RGI_TILE_ROWS, RGI_TILE_ROWS, RGI_PRODUCT_COLUMNS / RGI_TILE_ROWS, length };
+}
+
+/* sums = rows of x times the columns of a panel. */
+static void multiply(const rgi_products *p, float *sums, const rgi_panel_source *source, bool is_second, size_t m, size_t n_rows, const panel *columns)
+{
+    rgi_product product = {
         .sums = sums, .sums_stride = RGI_PRODUCT_COLUMNS, .x = &p->packed, .first_row = m, .n_rows = n_rows,
-        .w = rgi_source_weights(p, source, is_second, n), .n_columns = n_columns,
+        .w = rgi_source_weights(p, source, is_second, columns->n), .n_columns = columns->n_columns * columns->n_pieces,
     };
+    if (columns->n_pieces > 1) product.w.block_bytes *= columns->apart / RGI_TILE_ROWS;
     p->backend->kernels->product(&product);
 }
 
@@ -76,13 +94,14 @@ static void make_panel(void *argument, size_t index, void *room)
 {
     const rgi_products *p = argument;
     const rgi_panel_source *source = rgi_source_of(p, index);
-    const size_t n = (index - source->first_task) * RGI_PRODUCT_COLUMNS, n_columns = rgi_min_size(RGI_PRODUCT_COLUMNS, source->w->shape[0] - n);
+    const panel columns = panel_of(index - source->first_task, source->w->shape[0], p->packed.n_rows <= FEW_ROWS);
     float *sums = room, *second = sums + rgi_min_size(p->packed.n_rows, RGI_PRODUCT_ROWS) * RGI_PRODUCT_COLUMNS;
     for (size_t m = 0; m < p->packed.n_rows; m += RGI_PRODUCT_ROWS) {
         const size_t n_rows = rgi_min_size(RGI_PRODUCT_ROWS, p->packed.n_rows - m);
-        multiply(p, sums, source, false, m, n_rows, n, n_columns);
-        if (source->second_w) multiply(p, second, source, true, m, n_rows, n, n_columns);
-        rgi_finish_rows(p, source, sums, second, RGI_PRODUCT_COLUMNS, m, n_rows, n, n_columns);
+        multiply(p, sums, source, false, m, n_rows, &columns);
+        if (source->second_w) multiply(p, second, source, true, m, n_rows, &columns);
+        for (size_t i = 0; i < columns.n_pieces; i++)
+            rgi_finish_rows(p, source, sums + i * columns.n_columns, second + i * columns.n_columns, RGI_PRODUCT_COLUMNS, m, n_rows, columns.n + i * columns.apart, columns.n_columns);
     }
 }
 

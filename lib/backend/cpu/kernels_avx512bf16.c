@@ -11,8 +11,16 @@
 #error "this file needs -mavx512bf16"
 #endif
 
+typedef __m512 unaligned_words __attribute__((aligned(1)));
+
 #define VEC_HAS_DOT 1
 static inline vf vec_dot(vf sum, vf x, vf w) { return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)w); }
+/* The compiler would load first, which is one instruction more. */
+static inline vf vec_dot_at(vf sum, vf x, const void *w)
+{
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "m"(*(const unaligned_words *)w));
+    return sum;
+}
 
 #include "backend/cpu/kernels_body.h"
 

@@ -7,12 +7,15 @@
 
 #define TILE_M 6
 #define TILE_N (VEC_REGISTERS >= 32 ? 4 : 2)
+#define STREAMS (RGI_PRODUCT_COLUMNS / RGI_TILE_ROWS) /* columns of a tile of few rows, which come from as many blocks of weights */
 
-/* Beside the types of weights: bfloat16 whose rows are rounded to it as well. vec_dot adds to each lane the two products that lie there. */
+/* Beside the types of weights: bfloat16 whose rows are rounded to it as well. vec_dot adds to each lane the two products that lie there, vec_dot_at does so with
+ * weights in memory. */
 #define BOTH_BF16 -1
 #ifndef VEC_HAS_DOT
 #define VEC_HAS_DOT 0
 #define vec_dot(sum, x, w) (sum)
+#define vec_dot_at(sum, x, w) (sum)
 #endif
 
 /* A chunk of a tile's rows of x stays in the first cache. */
@@ -41,18 +44,14 @@ VEC_BODY vf load_step(const char *w, int type, int pair, int half)
     return load_half(vec_at(w, type, (size_t)pair * 2 * VL), type, half);
 }
 
-#define AHEAD_BYTES 1024 /* how far ahead in a stream of weights that comes from memory lines are asked for; they may lie behind its end */
-
 /* One step along K, for mr rows and nr columns. */
-VEC_BODY void tile_step(vf *sums, const char *x, size_t x_bytes, const char *w, size_t w_bytes, int type, int mr, int nr, bool is_fetched)
+VEC_BODY void tile_step(vf *sums, const char *x, size_t x_bytes, const char *w, size_t w_bytes, int type, int mr, int nr)
 {
-    if (is_fetched)
-        VEC_UNROLL for (int n = 0; n < nr; n++) __builtin_prefetch((const void *)((uintptr_t)w + (size_t)n * w_bytes + AHEAD_BYTES));
     const int n_vectors = type == BOTH_BF16 ? RGI_TILE_DEPTH / 2 / VL : RGI_TILE_DEPTH / VL, n_halves = n_vectors < 2 ? 1 : 2;
     for (int pair = 0; 2 * pair < n_vectors; pair++)
         VEC_UNROLL for (int half = 0; half < n_halves; half++)
         {
-            vf weights[TILE_N];
+            vf weights[STREAMS];
             VEC_UNROLL for (int n = 0; n < nr; n++)
             {
                 weights[n] = load_step(w + (size_t)n * w_bytes, type, pair, half);
@@ -74,21 +73,21 @@ typedef struct tile_at {
 } tile_at;
 
 /* mr rows from m on by nr columns, n and every `apart`-th after it. */
-VEC_BODY void tile(const tile_at *t, size_t m, size_t n, size_t apart, int type, int mr, int nr, bool is_fetched)
+VEC_BODY void tile(const tile_at *t, size_t m, size_t n, size_t apart, int type, int mr, int nr)
 {
     const rgi_product *p = t->p;
     const size_t x_element = type == BOTH_BF16 ? 2 : 4, w_element = type == RG_TYPE_F32 ? 4 : 2, n_steps = t->k / RGI_TILE_DEPTH, n_rest = t->k % RGI_TILE_DEPTH;
     const size_t x_bytes = padded_depth(p->x->k) * x_element, w_bytes = apart < RGI_TILE_ROWS ? apart * p->w.row_bytes : apart / RGI_TILE_ROWS * p->w.block_bytes;
     const char *x = (const char *)p->x->rows + (p->first_row + m) * x_bytes + t->from * x_element;
     const char *w = rgi_weights_row(&p->w, n) + t->from / RGI_TILE_DEPTH * p->w.step_bytes;
-    vf sums[TILE_M * TILE_N], done[TILE_M * TILE_N];
+    vf sums[TILE_M * TILE_N], done[TILE_M * TILE_N]; /* also for two rows of STREAMS */
     VEC_UNROLL for (int i = 0; i < mr; i++)
         VEC_UNROLL for (int j = 0; j < nr; j++) sums[i * nr + j] = vf_zero();
-    for (size_t step = 0; step < n_steps; step++, w += p->w.step_bytes, x += RGI_TILE_DEPTH * x_element) tile_step(sums, x, x_bytes, w, w_bytes, type, mr, nr, is_fetched);
+    for (size_t step = 0; step < n_steps; step++, w += p->w.step_bytes, x += RGI_TILE_DEPTH * x_element) tile_step(sums, x, x_bytes, w, w_bytes, type, mr, nr);
     if (n_rest) {
-        float rest[TILE_N][RGI_TILE_DEPTH] = { 0 }; /* of any type */
+        float rest[STREAMS][RGI_TILE_DEPTH] = { 0 }; /* of any type */
         for (int i = 0; i < nr; i++) memcpy(rest[i], w + (size_t)i * w_bytes, n_rest * w_element);
-        tile_step(sums, x, x_bytes, (const char *)rest, sizeof rest[0], type, mr, nr, false);
+        tile_step(sums, x, x_bytes, (const char *)rest, sizeof rest[0], type, mr, nr);
     }
     VEC_UNROLL for (int i = 0; i < mr; i++)
         VEC_UNROLL for (int j = 0; j < nr; j++) done[i * nr + j] = sums[i * nr + j]; /* a loop that is not unrolled would keep them in memory all along */
@@ -99,52 +98,140 @@ VEC_BODY void tile(const tile_at *t, size_t m, size_t n, size_t apart, int type,
         }
 }
 
-/* mr rows. A full panel is read as TILE_N long streams, since memory is read fastest so. */
-VEC_BODY void tile_row(const tile_at *t, size_t m, int type, int mr, bool is_fetched)
+/* mr rows by nr columns of a tile. Those of a full panel are taken from as many parts of it, since memory is read fastest in some long streams. */
+VEC_BODY void tile_row(const tile_at *t, size_t m, int type, int mr, int nr)
 {
     const bool is_full = t->p->n_columns == RGI_PRODUCT_COLUMNS;
-    for (size_t i = t->first; i < t->last; i++) tile(t, m, is_full ? i : i * TILE_N, is_full ? RGI_PRODUCT_COLUMNS / TILE_N : 1, type, mr, TILE_N, is_fetched);
+    for (size_t i = t->first; i < t->last; i++) tile(t, m, is_full ? i : i * (size_t)nr, is_full ? RGI_PRODUCT_COLUMNS / (size_t)nr : 1, type, mr, nr);
 }
 
-/* Many rows go through the weights chunk by chunk, while those are in the cache. Few are done when their weights have come from memory, so they take each
- * tile of columns through all of K, and the streams do not break off. */
-VEC_BODY void product_all(const rgi_product *p, int type, bool is_few)
+static size_t chunk_of(const rgi_product *p, int type) { return chunk_length(p->x->k, type == BOTH_BF16 ? 2560 : 1280); }
+
+static tile_at tiles_at(const rgi_product *p, size_t from, size_t chunk, size_t first, size_t last)
 {
-    const size_t chunk = chunk_length(p->x->k, type == BOTH_BF16 ? 2560 : 1280), n_tiles = p->n_columns / TILE_N, together = is_few ? 1 : n_tiles;
-    for (size_t first = 0; first < n_tiles; first += together)
+    return (tile_at){ p, from, p->x->k - from < chunk ? p->x->k - from : chunk, first, last };
+}
+
+/* Columns from n on, one by one. */
+VEC_BODY void product_rest(const rgi_product *p, int type, size_t n)
+{
+    for (; n < p->n_columns; n++)
+        for (size_t from = 0; from < p->x->k; from += chunk_of(p, type)) {
+            const tile_at t = tiles_at(p, from, chunk_of(p, type), 0, 0);
+            for (size_t m = 0; m < p->n_rows; m++) tile(&t, m, n, 1, type, 1, 1);
+        }
+}
+
+/* Many rows go through the weights chunk by chunk, while those are in the cache. */
+VEC_BODY void product_many(const rgi_product *p, int type)
+{
+    const size_t chunk = chunk_of(p, type), n_tiles = p->n_columns / TILE_N;
+    for (size_t from = 0; from < p->x->k; from += chunk) {
+        const tile_at t = tiles_at(p, from, chunk, 0, n_tiles);
+        size_t m = 0;
+        for (; m + TILE_M <= p->n_rows; m += TILE_M) tile_row(&t, m, type, TILE_M, TILE_N);
+        for (; m + 2 <= p->n_rows; m += 2) tile_row(&t, m, type, 2, TILE_N);
+        if (m < p->n_rows) tile_row(&t, m, type, 1, TILE_N);
+    }
+    product_rest(p, type, n_tiles * TILE_N);
+}
+
+/* One step along K of one row of x, by weights that come from memory: how fast they come depends on how many of them the processor can ask for before the first has
+ * arrived, so there are as few instructions as can be. */
+VEC_BODY void stream_step(vf *sums, const char *x, const char *w, size_t w_bytes, int type)
+{
+    if (type != BOTH_BF16) {
+        tile_step(sums, x, 0, w, w_bytes, type, 1, STREAMS);
+        return;
+    }
+    VEC_UNROLL for (size_t at = 0; at < RGI_TILE_DEPTH * sizeof(uint16_t); at += sizeof(vf))
+    {
+        vf row = vf_load((const float *)(const void *)(x + at));
+        VEC_HOLD(row);
+        VEC_UNROLL for (size_t n = 0; n < STREAMS; n++) sums[n] = vec_dot_at(sums[n], row, w + n * w_bytes + at);
+    }
+}
+
+/* The last elements along K, fewer than a step. */
+VEC_BODY void stream_rest(vf *sums, const char *x, const char *w, size_t w_bytes, int type, size_t n_bytes)
+{
+    float rest[STREAMS][RGI_TILE_DEPTH] = { 0 }; /* of any type */
+    for (size_t j = 0; j < STREAMS; j++) memcpy(rest[j], w + j * w_bytes, n_bytes);
+    stream_step(sums, x, (const char *)rest, sizeof rest[0], type);
+}
+
+/* sums[j * RGI_TILE_ROWS] (+)= k elements of x times those of a column of stream j. */
+VEC_BODY void stream_chunk(float *to, const char *x, const char *w, size_t w_bytes, int type, size_t k, bool is_first)
+{
+    const size_t x_bytes = RGI_TILE_DEPTH * (type == BOTH_BF16 ? 2 : 4), w_element = type == RG_TYPE_F32 ? 4 : 2, step_bytes = RGI_TILE_DEPTH * w_element;
+    const char *even = w + k / (2 * RGI_TILE_DEPTH) * 2 * step_bytes, *end = w + k / RGI_TILE_DEPTH * step_bytes;
+    vf sums[STREAMS];
+    VEC_UNROLL for (int j = 0; j < STREAMS; j++) sums[j] = vf_zero();
+    for (; w != even; x += 2 * x_bytes, w += 2 * step_bytes) {
+        stream_step(sums, x, w, w_bytes, type);
+        stream_step(sums, x + x_bytes, w + step_bytes, w_bytes, type);
+    }
+    for (; w != end; x += x_bytes, w += step_bytes) stream_step(sums, x, w, w_bytes, type);
+    if (k % RGI_TILE_DEPTH) stream_rest(sums, x, w, w_bytes, type, k % RGI_TILE_DEPTH * w_element);
+    VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) to[j * RGI_TILE_ROWS] = is_first ? vf_sum(sums[j]) : to[j * RGI_TILE_ROWS] + vf_sum(sums[j]);
+}
+
+/* One function for each type, so that the compiler does not run out of registers. */
+VEC_APART static void chunk_both_bf16(float *to, const char *x, const char *w, size_t w_bytes, size_t k, bool is_first) { stream_chunk(to, x, w, w_bytes, BOTH_BF16, k, is_first); }
+VEC_APART static void chunk_bf16(float *to, const char *x, const char *w, size_t w_bytes, size_t k, bool is_first) { stream_chunk(to, x, w, w_bytes, RG_TYPE_BF16, k, is_first); }
+VEC_APART static void chunk_f16(float *to, const char *x, const char *w, size_t w_bytes, size_t k, bool is_first) { stream_chunk(to, x, w, w_bytes, RG_TYPE_F16, k, is_first); }
+VEC_APART static void chunk_f32(float *to, const char *x, const char *w, size_t w_bytes, size_t k, bool is_first) { stream_chunk(to, x, w, w_bytes, RG_TYPE_F32, k, is_first); }
+
+/* One row of x by a full panel of contiguous weights: columns i of all blocks together. */
+VEC_BODY void product_stream(const rgi_product *p, int type)
+{
+    const size_t k = p->x->k, chunk = chunk_of(p, type), x_element = type == BOTH_BF16 ? 2 : 4, w_element = type == RG_TYPE_F32 ? 4 : 2;
+    const char *x = (const char *)p->x->rows + p->first_row * padded_depth(k) * x_element, *w = p->w.w;
+    for (size_t i = 0; i < RGI_TILE_ROWS; i++, w += p->w.row_bytes)
+        for (size_t from = 0; from < k; from += chunk)
+            (type == BOTH_BF16 ? chunk_both_bf16 : type == RG_TYPE_BF16 ? chunk_bf16 : type == RG_TYPE_F16 ? chunk_f16 : chunk_f32)(
+                p->sums + i, x + from * x_element, w + from * w_element, p->w.block_bytes, k - from < chunk ? k - from : chunk, from == 0);
+}
+
+/* Few rows are done when their weights have come from memory, so they take each tile of columns through all of K, and the streams do not break off. */
+VEC_BODY void product_few(const rgi_product *p, int type)
+{
+    const size_t chunk = chunk_of(p, type), n_tiles = p->n_columns / STREAMS;
+    if (p->n_rows == 1 && p->n_columns == RGI_PRODUCT_COLUMNS && !p->w.is_packed) {
+        product_stream(p, type);
+        return;
+    }
+    for (size_t i = 0; i < n_tiles; i++)
         for (size_t from = 0; from < p->x->k; from += chunk) {
-            const tile_at t = { p, from, p->x->k - from < chunk ? p->x->k - from : chunk, first, first + together };
+            const tile_at t = tiles_at(p, from, chunk, i, i + 1);
             size_t m = 0;
-            if (!is_few)
-                for (; m + TILE_M <= p->n_rows; m += TILE_M) tile_row(&t, m, type, TILE_M, false);
-            for (; m + 2 <= p->n_rows; m += 2) tile_row(&t, m, type, 2, is_few);
-            if (m < p->n_rows) tile_row(&t, m, type, 1, is_few);
+            for (; m + 2 <= p->n_rows; m += 2) tile_row(&t, m, type, 2, STREAMS);
+            if (m < p->n_rows) tile_row(&t, m, type, 1, STREAMS);
         }
-    for (size_t n = n_tiles * TILE_N; n < p->n_columns; n++)
-        for (size_t from = 0; from < p->x->k; from += chunk) {
-            const tile_at t = { p, from, p->x->k - from < chunk ? p->x->k - from : chunk, 0, 0 };
-            for (size_t m = 0; m < p->n_rows; m++) tile(&t, m, n, 1, type, 1, 1, false);
-        }
+    product_rest(p, type, n_tiles * STREAMS);
 }
 
-VEC_BODY void product_of(const rgi_product *p, int type)
-{
-    if (p->n_rows < TILE_M)
-        product_all(p, type, true);
-    else
-        product_all(p, type, false);
-}
+/* One function for each, so that the compiler does not run out of registers. */
+VEC_APART static void few_both_bf16(const rgi_product *p) { product_few(p, BOTH_BF16); }
+VEC_APART static void few_bf16(const rgi_product *p) { product_few(p, RG_TYPE_BF16); }
+VEC_APART static void few_f16(const rgi_product *p) { product_few(p, RG_TYPE_F16); }
+VEC_APART static void few_f32(const rgi_product *p) { product_few(p, RG_TYPE_F32); }
+VEC_APART static void many_both_bf16(const rgi_product *p) { product_many(p, BOTH_BF16); }
+VEC_APART static void many_bf16(const rgi_product *p) { product_many(p, RG_TYPE_BF16); }
+VEC_APART static void many_f16(const rgi_product *p) { product_many(p, RG_TYPE_F16); }
+VEC_APART static void many_f32(const rgi_product *p) { product_many(p, RG_TYPE_F32); }
 
 static void product(const rgi_product *p)
 {
+    const bool is_few = p->n_rows < TILE_M;
     if (VEC_HAS_DOT && p->x->is_rounded) {
-        product_of(p, BOTH_BF16);
+        (is_few ? few_both_bf16 : many_both_bf16)(p);
         return;
     }
     switch (p->x->w_type) {
-    case RG_TYPE_BF16: product_of(p, RG_TYPE_BF16); break;
-    case RG_TYPE_F16: product_of(p, RG_TYPE_F16); break;
-    default: product_of(p, RG_TYPE_F32); break;
+    case RG_TYPE_BF16: (is_few ? few_bf16 : many_bf16)(p); break;
+    case RG_TYPE_F16: (is_few ? few_f16 : many_f16)(p); break;
+    default: (is_few ? few_f32 : many_f32)(p); break;
     }
 }
 

@@ -10,6 +10,7 @@
 
 /* A body that is compiled anew for each set of constant arguments. */
 #define VEC_BODY static inline __attribute__((always_inline))
+#define VEC_APART __attribute__((noinline)) /* a function of its own */
 
 #if defined(__clang__)
 #define VEC_UNROLL _Pragma("clang loop unroll(full)")
