@@ -35,6 +35,8 @@ VEC_BODY void score_tile(const rgi_attend *a, size_t head, size_t key, int type,
     VEC_UNROLL for (int i = 0; i < n_heads * n_keys; i++) sums[i] = vf_zero();
     for (size_t d = 0; d < a->dim; d += 2 * VL) {
         vf first[SCORE_KEYS], second[SCORE_KEYS];
+        if (head == 0) /* values are walked through by columns later, which no processor foresees */
+            VEC_UNROLL for (int j = 0; j < n_keys; j++) __builtin_prefetch(vec_at((const char *)a->values + (key + (size_t)j) * a->row_bytes, type, d));
         VEC_UNROLL for (int j = 0; j < n_keys; j++) load_both(keys + (size_t)j * a->row_bytes, d, a->dim, type, &first[j], &second[j]);
         VEC_UNROLL for (int i = 0; i < n_heads; i++)
         {
