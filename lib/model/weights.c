@@ -24,7 +24,7 @@ typedef struct loader {
     rgi_weights_reader reader;
     const unsigned char **mappings; /* one for each file, NULL until it is needed; NULL: do not map */
     bool uses_mapping;
-    unsigned char *small;           /* room for what is widened, given out from the front */
+    unsigned char *room;            /* for what is widened and, when nothing is mapped, for the matrices: given out from the front */
     rg_error *error;
 } loader;
 
@@ -55,7 +55,7 @@ static rg_status check_limit(const loader *l, uint64_t bytes)
                     (unsigned long long)bytes, (unsigned long long)limit);
 }
 
-/* A block that the weights own. There is room in the list: one for each matrix and one for the rest. */
+/* A block that the weights own. There is room in the list: one for each matrix and one for `room`. */
 static void *take_block(loader *l, uint64_t bytes)
 {
     void *block = rgi_alloc(&l->host->allocator, bytes);
@@ -64,18 +64,26 @@ static void *take_block(loader *l, uint64_t bytes)
     return block;
 }
 
-/* Adds up what will be held, lm_head apart, and *small, the part of it that is widened. */
-static rg_status measure(loader *l, uint64_t *small)
+static void *take_room(loader *l, uint64_t bytes)
+{
+    unsigned char *room = l->room;
+    l->room += (bytes + RGI_ALIGNMENT - 1) / RGI_ALIGNMENT * RGI_ALIGNMENT; /* as measured */
+    return room;
+}
+
+/* Adds up what will be held, lm_head apart, and the room for it: for all, so that few huge pages are cut off at a tensor's end, or with mapped files for what is
+ * widened. */
+static rg_status measure(loader *l, bool is_mapped, uint64_t *room)
 {
     rgi_weights *w = l->weights;
-    *small = 0;
+    *room = 0;
     for (size_t i = 0; i < l->plan.n_slots; i++) {
         const rgi_weight_slot *slot = &l->plan.slots[i];
         uint64_t bytes, aligned;
         l->reader.total += stored_bytes(slot);
         if (slot->kind == RGI_SLOT_HEAD) continue;
         if (!held_bytes(slot, &bytes) || !rgi_add_u64(w->bytes, bytes, &w->bytes) || !rgi_align_up_u64(bytes, RGI_ALIGNMENT, &aligned) ||
-            (!slot->is_matrix && !rgi_add_u64(*small, aligned, small)))
+            (!(slot->is_matrix && is_mapped) && !rgi_add_u64(*room, aligned, room)))
             return rgi_fail_plain(l->error, RG_ERR_LIMIT);
     }
     return check_limit(l, w->bytes);
@@ -88,8 +96,8 @@ static int compare_places(const void *a, const void *b, const void *context)
     return (*x)->stored < (*y)->stored ? -1 : (*x)->stored > (*y)->stored;
 }
 
-/* Allocates all lists and the block of what is widened. */
-static rg_status reserve(loader *l, uint32_t n_layers, uint64_t small)
+/* Allocates all lists, and the room. */
+static rg_status reserve(loader *l, uint32_t n_layers, uint64_t room)
 {
     rgi_weights *w = l->weights;
     const rg_allocator *allocator = &l->host->allocator;
@@ -109,8 +117,8 @@ static rg_status reserve(loader *l, uint32_t n_layers, uint64_t small)
         return rgi_fail_plain(l->error, RG_ERR_MEMORY);
     for (size_t i = 0; i < n; i++) l->order[i] = &l->plan.slots[i];
     rgi_sort(l->order, n, sizeof *l->order, compare_places, NULL);
-    l->small = take_block(l, small);
-    return l->small ? RG_OK : RG_ERR_MEMORY;
+    l->room = take_block(l, room);
+    return l->room ? RG_OK : RG_ERR_MEMORY;
 }
 
 /* The tensor's place in a mapped file; *data stays NULL where it is not mapped, or not aligned to its elements. */
@@ -140,7 +148,7 @@ static rg_status place_matrix(loader *l, const rgi_weight_slot *slot, void **dat
     const rg_status status = map_tensor(l, slot->stored, &mapped);
     if (status != RG_OK) return status;
     *is_filled = mapped != NULL;
-    *data = mapped ? (void *)(uintptr_t)mapped : take_block(l, stored_bytes(slot));
+    *data = mapped ? (void *)(uintptr_t)mapped : l->mappings || slot->kind == RGI_SLOT_HEAD ? take_block(l, stored_bytes(slot)) : take_room(l, stored_bytes(slot));
     return *data ? RG_OK : RG_ERR_MEMORY;
 }
 
@@ -174,8 +182,7 @@ static rg_status place_slot(loader *l, const rgi_weight_slot *slot)
         else add_range(l, slot, RGI_RANGE_KEPT, data);
         return RG_OK;
     }
-    float *data = (float *)(void *)l->small;
-    l->small += (slot->n_elements * sizeof *data + RGI_ALIGNMENT - 1) / RGI_ALIGNMENT * RGI_ALIGNMENT; /* as measured */
+    float *data = take_room(l, slot->n_elements * sizeof *data);
     *target = make_tensor(data, RG_TYPE_F32, slot->rank, slot->shape);
     if (slot->kind == RGI_SLOT_LAYER && slot->role == RGI_CONV) /* [E, 1, K] becomes [E, K] */
         *target = make_tensor(data, RG_TYPE_F32, 2, (const uint64_t[2]){ slot->shape[0], slot->shape[2] });
@@ -293,12 +300,13 @@ static void count_surplus(const loader *l)
 
 static rg_status load(loader *l, rgi_config *config, bool is_mapped)
 {
-    uint64_t small = 0;
+    uint64_t room = 0;
+    is_mapped = is_mapped && l->host->io.map;
     rg_status status = rgi_weights_plan_make(&l->plan, config, l->checkpoint, l->host, l->error);
-    if (status == RG_OK) status = measure(l, &small);
-    if (status == RG_OK) status = reserve(l, config->n_layers, small);
+    if (status == RG_OK) status = measure(l, is_mapped, &room);
+    if (status == RG_OK) status = reserve(l, config->n_layers, room);
     if (status != RG_OK) return status;
-    if (is_mapped && l->host->io.map) {
+    if (is_mapped) {
         l->mappings = rgi_alloc_zeroed(&l->host->allocator, l->checkpoint->n_files * (uint64_t)sizeof *l->mappings);
         if (!l->mappings) return rgi_fail_plain(l->error, RG_ERR_MEMORY);
     }

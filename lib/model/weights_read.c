@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/finite.h"
 #include "base/float16.h"
 #include "base/memory.h"
 #include "model/weights_plan.h"
@@ -18,7 +19,7 @@
 
 #define SCRATCH_BYTES (256u << 10) /* what is read at a time */
 #define MOST_HANDS 32u             /* more would not read faster, and each takes its scratch */
-#define PIECES_OF_A_HAND 8u        /* in a round: a thread that was held up has the others wait for less than one of them */
+#define PIECES_OF_A_HAND 16u       /* in a round: a thread that was held up has the others wait for less than one of them */
 #define NONE SIZE_MAX
 
 typedef struct rgi_reading_piece {
@@ -65,45 +66,6 @@ void rgi_weights_reader_clear(rgi_weights_reader *reader)
     reader->hands = NULL;
     reader->pieces = NULL;
     reader->scratch = NULL;
-}
-
-/* Elements that are looked at together; the length is constant so that the compiler makes vectors of them. */
-#define BLOCK 256
-
-/* An element is NaN or infinite when all bits of its exponent are ones. Adding one at the exponent's lowest bit then carries into the
- * sign's place, which was cleared, and in no other case. */
-static bool has_nonfinite_16(const uint16_t *elements, uint16_t exponent_one)
-{
-    uint16_t carries = 0;
-    for (int i = 0; i < BLOCK; i++) carries |= (uint16_t)((elements[i] & 0x7fffu) + exponent_one);
-    return carries & 0x8000u;
-}
-
-static bool has_nonfinite_32(const uint32_t *elements)
-{
-    uint32_t carries = 0;
-    for (int i = 0; i < BLOCK; i++) carries |= (elements[i] & 0x7fffffffu) + 0x00800000u;
-    return carries & 0x80000000u;
-}
-
-static bool is_finite(const void *elements, size_t i, int type)
-{
-    if (type == RG_TYPE_F32) return (((const uint32_t *)elements)[i] & 0x7f800000u) != 0x7f800000u;
-    const uint16_t exponent = type == RG_TYPE_BF16 ? 0x7f80u : 0x7c00u;
-    return (((const uint16_t *)elements)[i] & exponent) != exponent;
-}
-
-size_t rgi_first_nonfinite(const void *elements, size_t n, int type)
-{
-    size_t i = 0;
-    for (; n - i >= BLOCK; i += BLOCK) {
-        const bool is_bad = type == RG_TYPE_F32    ? has_nonfinite_32((const uint32_t *)elements + i)
-                            : type == RG_TYPE_BF16 ? has_nonfinite_16((const uint16_t *)elements + i, 0x0080)
-                                                   : has_nonfinite_16((const uint16_t *)elements + i, 0x0400);
-        if (is_bad) break;
-    }
-    while (i < n && is_finite(elements, i, type)) i++;
-    return i;
 }
 
 rg_status rgi_weights_skip(rgi_weights_reader *reader, uint64_t bytes)

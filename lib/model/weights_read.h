@@ -47,7 +47,4 @@ rg_status rgi_weights_compare(rgi_weights_reader *reader, const rgi_weights_rang
 /* Counts bytes that need not be read. */
 rg_status rgi_weights_skip(rgi_weights_reader *reader, uint64_t bytes);
 
-/* The index of the first NaN or infinity, or n. */
-size_t rgi_first_nonfinite(const void *elements, size_t n, int type);
-
 #endif

@@ -7,9 +7,9 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/finite.h"
 #include "base/float16.h"
 #include "base/memory.h"
-#include "model/weights_read.h"
 
 #define NO_SECTION UINT32_MAX
 

@@ -5,9 +5,9 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/finite.h"
 #include "base/memory.h"
 #include "model/model_id.h"
-#include "model/weights_read.h"
 #include "state/snapshot_pages.h"
 
 #define NOBODY UINT32_MAX

@@ -5,11 +5,11 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/finite.h"
 #include "base/little_endian.h"
 #include "base/memory.h"
 #include "io/atomic_file.h"
 #include "model/model_id.h"
-#include "model/weights_read.h"
 #include "state/snapshot.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__

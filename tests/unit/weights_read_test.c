@@ -3,8 +3,8 @@
 #include "fake_host.h"
 #include "test.h"
 
+#include "base/finite.h"
 #include "base/float16.h"
-#include "model/weights_read.h"
 
 static fake_host fake;
 static rg_error error;

@@ -10,8 +10,8 @@
 
 /* Weights of one model: tiles where they were packed, else NULL and the weights are used where they lie. */
 typedef struct rgi_cpu_weights {
-    void **tiles; /* [n] */
-    size_t n;
+    void **tiles; /* [n_weights], in `memory` */
+    void *memory;
 } rgi_cpu_weights;
 
 /* The tasks of a run that one thread takes first: those below `end` from `next` on. */

@@ -15,33 +15,34 @@ typedef struct packing {
     size_t n_blocks, n_steps;
 } packing;
 
-/* A tile of which no row and no element is missing. */
-static inline void copy_tile(char *to, const char *from, size_t stride, size_t run)
-{
-    for (size_t i = 0; i < RGI_TILE_ROWS; i++) memcpy(to + i * run, from + i * stride, run);
-}
-
-static void pack_tile(char *to, const rg_tensor *w, size_t row, size_t k)
+/* A tile of which rows or elements are missing. */
+static void pack_part(char *to, const rg_tensor *w, size_t row, size_t k)
 {
     const size_t element = rgi_type_bytes(w->type), run = RGI_TILE_DEPTH * element, stride = w->strides[0] * element;
     const size_t n_rows = rgi_min_size(RGI_TILE_ROWS, w->shape[0] - row), bytes = rgi_min_size(run, (w->shape[1] - k) * element);
     const char *from = (const char *)RG_TENSOR_DATA(w) + row * stride + k * element;
-    const bool is_whole = n_rows == RGI_TILE_ROWS && bytes == run;
-    if (is_whole && element == 2) /* numbers that the compiler knows */
-        copy_tile(to, from, stride, RGI_TILE_DEPTH * 2);
-    else if (is_whole)
-        copy_tile(to, from, stride, RGI_TILE_DEPTH * 4);
-    else {
-        memset(to, 0, RGI_TILE_ROWS * run);
-        for (size_t i = 0; i < n_rows; i++) memcpy(to + i * run, from + i * stride, bytes);
-    }
+    memset(to, 0, RGI_TILE_ROWS * run);
+    for (size_t i = 0; i < n_rows; i++) memcpy(to + i * run, from + i * stride, bytes);
 }
 
+/* Steps [0, n_steps) of one row, in runs of a length that the compiler knows. */
+static inline void pack_row(char *to, const char *from, size_t n_steps, size_t run)
+{
+    for (size_t step = 0; step < n_steps; step++) memcpy(to + step * RGI_TILE_ROWS * run, from + step * run, run);
+}
+
+/* Row by row, since memory is read fastest so; the tiles of a block stay in the second cache meanwhile. */
 static void pack_block(const packing *p, size_t block)
 {
-    const size_t tile_bytes = RGI_TILE_ROWS * RGI_TILE_DEPTH * rgi_type_bytes(p->w->type);
-    for (size_t step = 0; step < p->n_steps; step++)
-        pack_tile(p->tiles + (block * p->n_steps + step) * tile_bytes, p->w, block * RGI_TILE_ROWS, step * RGI_TILE_DEPTH);
+    const size_t element = rgi_type_bytes(p->w->type), run = RGI_TILE_DEPTH * element, tile_bytes = RGI_TILE_ROWS * run, stride = p->w->strides[0] * element;
+    const size_t row = block * RGI_TILE_ROWS, n_whole = p->w->shape[0] - row >= RGI_TILE_ROWS ? p->w->shape[1] / RGI_TILE_DEPTH : 0;
+    char *tiles = p->tiles + block * p->n_steps * tile_bytes;
+    const char *rows = (const char *)RG_TENSOR_DATA(p->w) + row * stride;
+    for (size_t i = 0; i < RGI_TILE_ROWS; i++) {
+        if (element == 2) pack_row(tiles + i * run, rows + i * stride, n_whole, RGI_TILE_DEPTH * 2);
+        else pack_row(tiles + i * run, rows + i * stride, n_whole, RGI_TILE_DEPTH * 4);
+    }
+    for (size_t step = n_whole; step < p->n_steps; step++) pack_part(tiles + step * tile_bytes, p->w, row, step * RGI_TILE_DEPTH);
 }
 
 static void pack_task(void *argument, size_t index, void *room)
@@ -51,22 +52,46 @@ static void pack_task(void *argument, size_t index, void *room)
     for (size_t block = index * BLOCKS_OF_TASK; block < rgi_min_size((index + 1) * BLOCKS_OF_TASK, p->n_blocks); block++) pack_block(p, block);
 }
 
-static rg_status pack_matrix(rgi_cpu_backend *backend, void **tiles, const rg_tensor *w)
+/* Rank 3 are gates, [K, N], and stay as they are. false: too large. */
+static bool packing_of(packing *p, const rg_tensor *w, uint64_t *bytes)
 {
-    packing p = { .w = w, .n_blocks = (w->shape[0] + RGI_TILE_ROWS - 1) / RGI_TILE_ROWS, .n_steps = (w->shape[1] + RGI_TILE_DEPTH - 1) / RGI_TILE_DEPTH };
-    uint64_t n_tiles;
-    if (!rgi_mul_u64(p.n_blocks, p.n_steps, &n_tiles)) return RG_ERR_MEMORY;
-    p.tiles = *tiles = rgi_alloc_array(&backend->allocator, n_tiles, RGI_TILE_ROWS * RGI_TILE_DEPTH * rgi_type_bytes(w->type));
-    if (!p.tiles) return RG_ERR_MEMORY;
-    rgi_cpu_run(backend, pack_task, &p, (p.n_blocks + BLOCKS_OF_TASK - 1) / BLOCKS_OF_TASK);
-    return RG_OK;
+    *p = (packing){ .w = w, .n_blocks = (w->shape[0] + RGI_TILE_ROWS - 1) / RGI_TILE_ROWS, .n_steps = (w->shape[1] + RGI_TILE_DEPTH - 1) / RGI_TILE_DEPTH };
+    *bytes = 0;
+    return w->rank != 2 || (rgi_mul_u64(p->n_blocks, p->n_steps, bytes) && rgi_mul_u64(*bytes, RGI_TILE_ROWS * RGI_TILE_DEPTH * rgi_type_bytes(w->type), bytes));
+}
+
+/* All tiles lie in one block: a block for each matrix would end in a part of a huge page. */
+static bool allocate_tiles(rgi_cpu_backend *backend, rgi_cpu_weights *bound, const rg_bind_args *args)
+{
+    uint64_t bytes, all = 0;
+    packing p;
+    for (size_t i = 0; i < args->n_weights; i++)
+        if (!packing_of(&p, &args->weights[i]->tensor, &bytes) || !rgi_add_u64(all, bytes, &all)) return false;
+    bound->tiles = rgi_alloc_array(&backend->allocator, args->n_weights, sizeof *bound->tiles);
+    bound->memory = rgi_alloc(&backend->allocator, all);
+    return bound->tiles && bound->memory;
+}
+
+static void pack_all(rgi_cpu_backend *backend, rgi_cpu_weights *bound, const rg_bind_args *args)
+{
+    char *at = bound->memory;
+    for (size_t i = 0; i < args->n_weights; i++) {
+        uint64_t bytes;
+        packing p;
+        packing_of(&p, &args->weights[i]->tensor, &bytes);
+        bound->tiles[i] = bytes ? at : NULL;
+        if (!bytes) continue;
+        p.tiles = at;
+        at += bytes;
+        rgi_cpu_run(backend, pack_task, &p, (p.n_blocks + BLOCKS_OF_TASK - 1) / BLOCKS_OF_TASK);
+    }
 }
 
 void rgi_cpu_release(void *self, void *weights)
 {
     const rgi_cpu_backend *backend = self;
     rgi_cpu_weights *bound = weights;
-    for (size_t i = 0; bound->tiles && i < bound->n; i++) rgi_free(&backend->allocator, bound->tiles[i]);
+    rgi_free(&backend->allocator, bound->memory);
     rgi_free(&backend->allocator, bound->tiles);
     rgi_free(&backend->allocator, bound);
 }
@@ -91,19 +116,11 @@ rg_status rgi_cpu_bind(void *self, void **weights, const rg_bind_args *args)
     if (backend->layout != RG_LAYOUT_PACKED) return RG_OK;
     rgi_cpu_weights *bound = rgi_alloc_zeroed(&backend->allocator, sizeof *bound);
     if (!bound) return RG_ERR_MEMORY;
-    bound->n = args->n_weights;
-    rg_status status = RG_ERR_MEMORY;
-    bound->tiles = rgi_alloc_array(&backend->allocator, bound->n, sizeof *bound->tiles);
-    if (!bound->tiles) goto fail;
-    memset(bound->tiles, 0, bound->n * sizeof *bound->tiles);
-    status = RG_OK;
-    for (size_t i = 0; i < bound->n && status == RG_OK; i++)
-        if (args->weights[i]->tensor.rank == 2) status = pack_matrix(backend, &bound->tiles[i], &args->weights[i]->tensor); /* rank 3 are gates, [K, N] */
-    if (status != RG_OK) goto fail;
+    if (!allocate_tiles(backend, bound, args)) {
+        rgi_cpu_release(backend, bound);
+        return RG_ERR_MEMORY;
+    }
+    pack_all(backend, bound, args);
     *weights = bound;
     return RG_OK;
-
-fail:
-    rgi_cpu_release(backend, bound);
-    return status;
 }
