@@ -21,6 +21,8 @@ enum {
     RGI_ATTEND_HEADS = 16, /* most heads of one call of `attend` */
     RGI_TILE_ROWS = 16,    /* packed weights: tiles of 16 rows ... */
     RGI_TILE_DEPTH = 32,   /* ... by 32 of K, each contiguous, zeros behind the last row and the last of K */
+    RGI_WIDE_ROWS = 32,    /* from so many rows on it pays to widen weights before they are multiplied, */
+    RGI_WIDE_DEPTH = 1280, /* so much of K at a time */
     RGI_PART_COLUMNS = 32, /* most columns of one call of `accumulate` */
     RGI_PART_ROWS = 512    /* most rows of products that are made in parts of K */
 };
@@ -55,6 +57,7 @@ typedef struct rgi_product {
     size_t n_rows;       /* at most RGI_PRODUCT_ROWS */
     rgi_weights_at w;
     size_t n_columns;    /* at most RGI_PRODUCT_COLUMNS */
+    float *wide;         /* room for RGI_PRODUCT_COLUMNS * RGI_WIDE_DEPTH; NULL: weights are widened each time they are used */
 } rgi_product;
 
 /* The same for all rows of x and a part of K. Sums of finished parts wait in memory, in the kernel's own order, which changes no bit of them. */

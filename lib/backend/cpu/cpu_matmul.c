@@ -64,12 +64,30 @@ static panel panel_of(size_t i, size_t columns, bool is_few)
     return (panel){ first * RGI_PRODUCT_COLUMNS + (i - first) * RGI_TILE_ROWS, RGI_TILE_ROWS, RGI_PRODUCT_COLUMNS / RGI_TILE_ROWS, length };
 }
 
-/* sums = rows of x times the columns of a panel. */
-static void multiply(const rgi_products *p, float *sums, const rgi_panel_source *source, bool is_second, size_t m, size_t n_rows, const panel *columns)
+/* A thread's room, cut up. */
+typedef struct desk {
+    float *sums, *second; /* [rows, RGI_PRODUCT_COLUMNS] */
+    float *wide;          /* widened weights; NULL: there are too few rows for that */
+} desk;
+
+static desk lay_out(float *room, size_t n_rows)
+{
+    const size_t sums = rgi_min_size(n_rows, RGI_PRODUCT_ROWS) * RGI_PRODUCT_COLUMNS;
+    return (desk){ room, room + sums, n_rows < RGI_WIDE_ROWS ? NULL : room + 2 * sums };
+}
+
+size_t rgi_cpu_product_bytes(size_t n_rows)
+{
+    const size_t sums = rgi_min_size(n_rows, RGI_PRODUCT_ROWS) * RGI_PRODUCT_COLUMNS;
+    return (2 * sums + (n_rows < RGI_WIDE_ROWS ? 0 : RGI_PRODUCT_COLUMNS * RGI_WIDE_DEPTH)) * sizeof(float);
+}
+
+/* Rows of x times the columns of a panel. */
+static void multiply(const rgi_products *p, const desk *d, const rgi_panel_source *source, bool is_second, size_t m, size_t n_rows, const panel *columns)
 {
     rgi_product product = {
-        .sums = sums, .sums_stride = RGI_PRODUCT_COLUMNS, .x = &p->packed, .first_row = m, .n_rows = n_rows,
-        .w = rgi_source_weights(p, source, is_second, columns->n), .n_columns = columns->n_columns * columns->n_pieces,
+        .sums = is_second ? d->second : d->sums, .sums_stride = RGI_PRODUCT_COLUMNS, .x = &p->packed, .first_row = m, .n_rows = n_rows,
+        .w = rgi_source_weights(p, source, is_second, columns->n), .n_columns = columns->n_columns * columns->n_pieces, .wide = d->wide,
     };
     if (columns->n_pieces > 1) product.w.block_bytes *= columns->apart / RGI_TILE_ROWS;
     p->backend->kernels->product(&product);
@@ -88,20 +106,18 @@ void rgi_finish_rows(const rgi_products *p, const rgi_panel_source *source, cons
     }
 }
 
-size_t rgi_cpu_product_bytes(size_t n_rows) { return 2 * rgi_min_size(n_rows, RGI_PRODUCT_ROWS) * RGI_PRODUCT_COLUMNS * sizeof(float); }
-
 static void make_panel(void *argument, size_t index, void *room)
 {
     const rgi_products *p = argument;
     const rgi_panel_source *source = rgi_source_of(p, index);
     const panel columns = panel_of(index - source->first_task, source->w->shape[0], p->packed.n_rows <= FEW_ROWS);
-    float *sums = room, *second = sums + rgi_min_size(p->packed.n_rows, RGI_PRODUCT_ROWS) * RGI_PRODUCT_COLUMNS;
+    const desk d = lay_out(room, p->packed.n_rows);
     for (size_t m = 0; m < p->packed.n_rows; m += RGI_PRODUCT_ROWS) {
         const size_t n_rows = rgi_min_size(RGI_PRODUCT_ROWS, p->packed.n_rows - m);
-        multiply(p, sums, source, false, m, n_rows, &columns);
-        if (source->second_w) multiply(p, second, source, true, m, n_rows, &columns);
+        multiply(p, &d, source, false, m, n_rows, &columns);
+        if (source->second_w) multiply(p, &d, source, true, m, n_rows, &columns);
         for (size_t i = 0; i < columns.n_pieces; i++)
-            rgi_finish_rows(p, source, sums + i * columns.n_columns, second + i * columns.n_columns, RGI_PRODUCT_COLUMNS, m, n_rows, columns.n + i * columns.apart, columns.n_columns);
+            rgi_finish_rows(p, source, d.sums + i * columns.n_columns, d.second + i * columns.n_columns, RGI_PRODUCT_COLUMNS, m, n_rows, columns.n + i * columns.apart, columns.n_columns);
     }
 }
 

@@ -61,15 +61,15 @@ VEC_BODY void tile_step(vf *sums, const char *x, size_t x_bytes, const char *w, 
             {
                 vf rows = vf_load((const float *)(const void *)(x + (size_t)m * x_bytes) + (pair * 2 + half) * VL);
                 VEC_HOLD(rows);
-                VEC_UNROLL for (int n = 0; n < nr; n++) sums[m * nr + n] = type == BOTH_BF16 ? vec_dot(sums[m * nr + n], rows, weights[n]) : vf_fma(rows, weights[n], sums[m * nr + n]);
+                VEC_UNROLL for (int n = 0; n < nr; n++) sums[m * nr + n] = type == BOTH_BF16 ? vec_dot(sums[m * nr + n], rows, weights[n]) : vf_add_product(sums[m * nr + n], rows, weights[n]);
             }
         }
 }
 
-/* Part of one product: elements [from, from + k) along K, and tiles [first, last) of its columns. */
+/* Part of one product: elements [from, from + k) along K, of weights those from w_from on, and tiles [first, last) of its columns. */
 typedef struct tile_at {
     const rgi_product *p;
-    size_t from, k, first, last;
+    size_t from, w_from, k, first, last;
 } tile_at;
 
 /* mr rows from m on by nr columns, n and every `apart`-th after it. */
@@ -79,7 +79,7 @@ VEC_BODY void tile(const tile_at *t, size_t m, size_t n, size_t apart, int type,
     const size_t x_element = type == BOTH_BF16 ? 2 : 4, w_element = type == RG_TYPE_F32 ? 4 : 2, n_steps = t->k / RGI_TILE_DEPTH, n_rest = t->k % RGI_TILE_DEPTH;
     const size_t x_bytes = padded_depth(p->x->k) * x_element, w_bytes = apart < RGI_TILE_ROWS ? apart * p->w.row_bytes : apart / RGI_TILE_ROWS * p->w.block_bytes;
     const char *x = (const char *)p->x->rows + (p->first_row + m) * x_bytes + t->from * x_element;
-    const char *w = rgi_weights_row(&p->w, n) + t->from / RGI_TILE_DEPTH * p->w.step_bytes;
+    const char *w = rgi_weights_row(&p->w, n) + t->w_from / RGI_TILE_DEPTH * p->w.step_bytes;
     vf sums[TILE_M * TILE_N], done[TILE_M * TILE_N]; /* also for two rows of STREAMS */
     VEC_UNROLL for (int i = 0; i < mr; i++)
         VEC_UNROLL for (int j = 0; j < nr; j++) sums[i * nr + j] = vf_zero();
@@ -105,11 +105,11 @@ VEC_BODY void tile_row(const tile_at *t, size_t m, int type, int mr, int nr)
     for (size_t i = t->first; i < t->last; i++) tile(t, m, is_full ? i : i * (size_t)nr, is_full ? RGI_PRODUCT_COLUMNS / (size_t)nr : 1, type, mr, nr);
 }
 
-static size_t chunk_of(const rgi_product *p, int type) { return chunk_length(p->x->k, type == BOTH_BF16 ? 2560 : 1280); }
+static size_t chunk_of(const rgi_product *p, int type) { return chunk_length(p->x->k, type == BOTH_BF16 ? 2560 : RGI_WIDE_DEPTH); }
 
 static tile_at tiles_at(const rgi_product *p, size_t from, size_t chunk, size_t first, size_t last)
 {
-    return (tile_at){ p, from, p->x->k - from < chunk ? p->x->k - from : chunk, first, last };
+    return (tile_at){ p, from, from, p->x->k - from < chunk ? p->x->k - from : chunk, first, last };
 }
 
 /* Columns from n on, one by one. */
@@ -122,16 +122,51 @@ VEC_BODY void product_rest(const rgi_product *p, int type, size_t n)
         }
 }
 
+/* All rows, for a chunk of K and whole tiles of columns. */
+VEC_BODY void tile_rows(const tile_at *t, int type)
+{
+    const size_t n_rows = t->p->n_rows;
+    size_t m = 0;
+    for (; m + TILE_M <= n_rows; m += TILE_M) tile_row(t, m, type, TILE_M, TILE_N);
+    for (; m + 2 <= n_rows; m += 2) tile_row(t, m, type, 2, TILE_N);
+    if (m < n_rows) tile_row(t, m, type, 1, TILE_N);
+}
+
 /* Many rows go through the weights chunk by chunk, while those are in the cache. */
 VEC_BODY void product_many(const rgi_product *p, int type)
 {
     const size_t chunk = chunk_of(p, type), n_tiles = p->n_columns / TILE_N;
     for (size_t from = 0; from < p->x->k; from += chunk) {
         const tile_at t = tiles_at(p, from, chunk, 0, n_tiles);
-        size_t m = 0;
-        for (; m + TILE_M <= p->n_rows; m += TILE_M) tile_row(&t, m, type, TILE_M, TILE_N);
-        for (; m + 2 <= p->n_rows; m += 2) tile_row(&t, m, type, 2, TILE_N);
-        if (m < p->n_rows) tile_row(&t, m, type, 1, TILE_N);
+        tile_rows(&t, type);
+    }
+    product_rest(p, type, n_tiles * TILE_N);
+}
+
+/* One column of a chunk, k rounded up to whole steps: a vector of float32 for each half that load_half makes, zeros behind the end. */
+VEC_BODY void widen_column(float *to, const char *w, size_t step_bytes, int type, size_t k)
+{
+    for (; k >= RGI_TILE_DEPTH; k -= RGI_TILE_DEPTH, w += step_bytes, to += RGI_TILE_DEPTH)
+        VEC_UNROLL for (int i = 0; i < RGI_TILE_DEPTH / VL; i++) vf_store(to + i * VL, load_step(w, type, i / 2, i % 2));
+    if (!k) return;
+    uint16_t rest[RGI_TILE_DEPTH] = { 0 };
+    memcpy(rest, w, k * sizeof *rest);
+    VEC_UNROLL for (int i = 0; i < RGI_TILE_DEPTH / VL; i++) vf_store(to + i * VL, load_step((const char *)rest, type, i / 2, i % 2));
+}
+
+/* The same where each chunk of weights is widened once for all rows, and not again in each tile. */
+VEC_BODY void product_wide(const rgi_product *p, int type)
+{
+    const size_t chunk = chunk_of(p, type), n_tiles = p->n_columns / TILE_N, n_bytes = chunk * sizeof(float);
+    rgi_product wide = *p;
+    wide.w = (rgi_weights_at){ .w = p->wide, .row_bytes = n_bytes, .step_bytes = RGI_TILE_DEPTH * sizeof(float), .block_bytes = RGI_TILE_ROWS * n_bytes };
+    for (size_t from = 0; from < p->x->k; from += chunk) {
+        tile_at t = tiles_at(&wide, from, chunk, 0, n_tiles);
+        for (size_t n = 0; n < n_tiles * TILE_N; n++)
+            widen_column(p->wide + n * chunk, rgi_weights_row(&p->w, n) + from / RGI_TILE_DEPTH * p->w.step_bytes, p->w.step_bytes, type, t.k);
+        t.w_from = 0;
+        t.k = padded_depth(t.k);
+        tile_rows(&t, RG_TYPE_F32);
     }
     product_rest(p, type, n_tiles * TILE_N);
 }
@@ -219,18 +254,20 @@ VEC_APART static void few_f32(const rgi_product *p) { product_few(p, RG_TYPE_F32
 VEC_APART static void many_both_bf16(const rgi_product *p) { product_many(p, BOTH_BF16); }
 VEC_APART static void many_bf16(const rgi_product *p) { product_many(p, RG_TYPE_BF16); }
 VEC_APART static void many_f16(const rgi_product *p) { product_many(p, RG_TYPE_F16); }
+VEC_APART static void wide_bf16(const rgi_product *p) { product_wide(p, RG_TYPE_BF16); }
+VEC_APART static void wide_f16(const rgi_product *p) { product_wide(p, RG_TYPE_F16); }
 VEC_APART static void many_f32(const rgi_product *p) { product_many(p, RG_TYPE_F32); }
 
 static void product(const rgi_product *p)
 {
-    const bool is_few = p->n_rows < TILE_M;
+    const bool is_few = p->n_rows < TILE_M, is_wide = p->wide && p->n_rows >= RGI_WIDE_ROWS;
     if (VEC_HAS_DOT && p->x->is_rounded) {
         (is_few ? few_both_bf16 : many_both_bf16)(p);
         return;
     }
     switch (p->x->w_type) {
-    case RG_TYPE_BF16: (is_few ? few_bf16 : many_bf16)(p); break;
-    case RG_TYPE_F16: (is_few ? few_f16 : many_f16)(p); break;
+    case RG_TYPE_BF16: (is_few ? few_bf16 : is_wide ? wide_bf16 : many_bf16)(p); break;
+    case RG_TYPE_F16: (is_few ? few_f16 : is_wide ? wide_f16 : many_f16)(p); break;
     default: (is_few ? few_f32 : many_f32)(p); break;
     }
 }

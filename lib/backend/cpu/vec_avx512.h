@@ -24,6 +24,7 @@ static inline vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
 static inline vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
 static inline vf vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
 static inline vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); } /* a * b + c */
+static inline vf vf_add_product(vf sum, vf a, vf b) { return vf_fma(a, b, sum); }
 static inline vf vf_abs(vf a) { return _mm512_abs_ps(a); }
 /* The second operand where either is NaN. */
 static inline vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }

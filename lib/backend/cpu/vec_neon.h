@@ -21,6 +21,7 @@ static inline vf vf_mul(vf a, vf b) { return vmulq_f32(a, b); }
 static inline vf vf_div(vf a, vf b) { return vdivq_f32(a, b); }
 static inline vf vf_sqrt(vf a) { return vsqrtq_f32(a); }
 static inline vf vf_fma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); } /* a * b + c */
+static inline vf vf_add_product(vf sum, vf a, vf b) { return vf_fma(a, b, sum); }
 static inline vf vf_abs(vf a) { return vabsq_f32(a); }
 /* The second operand where either is NaN; FMAX and FMIN would give the NaN. */
 static inline vf vf_max(vf a, vf b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
