@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <recurrentgemma/backend.h>
+#include <recurrentgemma/model.h>
 
 #define VECTOR_BYTES 32
 #define BLOCK_BYTES 512 /* of elements that are looked at together */
@@ -52,19 +53,6 @@ BODY size_t finite_blocks(const void *elements, size_t n, int type)
     return at / element_bytes;
 }
 
-static size_t finite_blocks_anywhere(const void *elements, size_t n, int type) { return finite_blocks(elements, n, type); }
-
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) static size_t finite_blocks_avx2(const void *elements, size_t n, int type) { return finite_blocks(elements, n, type); }
-
-static size_t count_finite_blocks(const void *elements, size_t n, int type)
-{
-    return (__builtin_cpu_supports("avx2") ? finite_blocks_avx2 : finite_blocks_anywhere)(elements, n, type);
-}
-#else
-#define count_finite_blocks finite_blocks_anywhere
-#endif
-
 static bool is_finite(const void *elements, size_t i, int type)
 {
     if (type == RG_TYPE_F32) return (((const uint32_t *)elements)[i] & 0x7f800000u) != 0x7f800000u;
@@ -72,9 +60,19 @@ static bool is_finite(const void *elements, size_t i, int type)
     return (((const uint16_t *)elements)[i] & exponent) != exponent;
 }
 
-size_t rgi_first_nonfinite(const void *elements, size_t n, int type)
+BODY size_t first_nonfinite(const void *elements, size_t n, int type)
 {
-    size_t i = count_finite_blocks(elements, n, type);
+    size_t i = finite_blocks(elements, n, type);
     while (i < n && is_finite(elements, i, type)) i++;
     return i;
 }
+
+size_t rgi_first_nonfinite(const void *elements, size_t n, int type) { return first_nonfinite(elements, n, type); }
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static size_t first_nonfinite_avx2(const void *elements, size_t n, int type) { return first_nonfinite(elements, n, type); }
+
+rgi_nonfinite_search *rgi_best_nonfinite_search(uint32_t features) { return features & RG_CPU_AVX2 ? first_nonfinite_avx2 : rgi_first_nonfinite; }
+#else
+rgi_nonfinite_search *rgi_best_nonfinite_search(uint32_t features) { (void)features; return rgi_first_nonfinite; }
+#endif

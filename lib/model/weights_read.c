@@ -44,7 +44,7 @@ typedef struct round {
 
 bool rgi_weights_reader_init(rgi_weights_reader *reader, const rgi_host *host, const rgi_parallel *parallel, const rgi_stored_file *files, rg_error *error)
 {
-    *reader = (rgi_weights_reader){ .host = host, .files = files, .error = error, .n_hands = 1, .n_pieces = 1 };
+    *reader = (rgi_weights_reader){ .host = host, .files = files, .error = error, .n_hands = 1, .n_pieces = 1, .first_nonfinite = rgi_best_nonfinite_search(rgi_backend_features()) };
     if (parallel && parallel->n_threads > 1 && host->io.read == rgi_system_io.read) {
         reader->parallel = parallel;
         reader->n_hands = rgi_min_size(parallel->n_threads, MOST_HANDS);
@@ -106,7 +106,7 @@ static rg_status read_some(const rgi_weights_reader *r, hand *h, const rgi_weigh
         *is_equal = memcmp(in, out, bytes) == 0;
         return RG_OK;
     }
-    const size_t bad = r->allows_nonfinite ? n : rgi_first_nonfinite(in, n, tensor->type);
+    const size_t bad = r->allows_nonfinite ? n : r->first_nonfinite(in, n, tensor->type);
     if (bad < n) return fail_nonfinite(r, tensor, first + bad, &h->error);
     if (range->use == RGI_RANGE_WIDENED) widen((float *)(void *)out, in, n, tensor->type);
     return RG_OK;

@@ -5,6 +5,7 @@
 #define RGI_WEIGHTS_READ_H
 
 #include "backend/backend.h"
+#include "base/finite.h"
 #include "io/checkpoint.h"
 
 /* What is done with elements that are read. */
@@ -24,6 +25,7 @@ typedef struct rgi_weights_reader {
     const rgi_stored_file *files;
     const rgi_parallel *parallel; /* NULL: the calling thread alone */
     bool allows_nonfinite;
+    rgi_nonfinite_search *first_nonfinite;
     uint64_t done, total;         /* bytes of files, for progress */
     rg_error *error;
     size_t n_hands, n_pieces;     /* threads that read, pieces of a round */

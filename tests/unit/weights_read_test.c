@@ -5,11 +5,12 @@
 
 #include "base/finite.h"
 #include "base/float16.h"
+#include "model/weights_read.h"
 
 static fake_host fake;
 static rg_error error;
 
-TEST(the_search_for_nonfinite_numbers_knows_every_pattern)
+static void search_every_pattern(rgi_nonfinite_search *search)
 {
     enum { N = 700 };
     uint16_t halves[N];
@@ -20,26 +21,32 @@ TEST(the_search_for_nonfinite_numbers_knows_every_pattern)
             memset(halves, 0x11, sizeof halves);
             halves[at] = (uint16_t)bits;
             const float value = type == RG_TYPE_BF16 ? rgi_from_bf16(halves[at]) : rgi_from_f16(halves[at]);
-            if (rgi_first_nonfinite(halves, N, type) != (isfinite(value) ? (size_t)N : at)) CHECK(false);
+            if (search(halves, N, type) != (isfinite(value) ? (size_t)N : at)) CHECK(false);
         }
         memset(words, 0x11, sizeof words);
         words[at] = bits << 16 | (bits & 1 ? 0xffff : 0);
-        if (rgi_first_nonfinite(words, N, RG_TYPE_F32) != (isfinite(rgi_float_from_bits(words[at])) ? (size_t)N : at)) CHECK(false);
+        if (search(words, N, RG_TYPE_F32) != (isfinite(rgi_float_from_bits(words[at])) ? (size_t)N : at)) CHECK(false);
     }
     memset(words, 0x11, sizeof words);
     memset(halves, 0x11, sizeof halves);
     for (size_t at = 0; at < N; at++) {
         words[at] = 0x7f800000;
         halves[at] = 0x7f80;
-        if (rgi_first_nonfinite(words, N, RG_TYPE_F32) != at || rgi_first_nonfinite(halves, N, RG_TYPE_BF16) != at) CHECK(false);
+        if (search(words, N, RG_TYPE_F32) != at || search(halves, N, RG_TYPE_BF16) != at) CHECK(false);
         halves[at] = 0x7c00;
-        if (rgi_first_nonfinite(halves, N, RG_TYPE_F16) != at) CHECK(false);
+        if (search(halves, N, RG_TYPE_F16) != at) CHECK(false);
         words[at] = halves[at] = 0;
     }
-    CHECK_EQUAL(rgi_first_nonfinite(words, 0, RG_TYPE_F32), 0);
+    CHECK_EQUAL(search(words, 0, RG_TYPE_F32), 0);
     words[300] = words[500] = 0x7f800000;
-    CHECK_EQUAL(rgi_first_nonfinite(words, 300, RG_TYPE_F32), 300);
-    CHECK_EQUAL(rgi_first_nonfinite(words, N, RG_TYPE_F32), 300);
+    CHECK_EQUAL(search(words, 300, RG_TYPE_F32), 300);
+    CHECK_EQUAL(search(words, N, RG_TYPE_F32), 300);
+}
+
+TEST(the_search_for_nonfinite_numbers_knows_every_pattern)
+{
+    search_every_pattern(rgi_first_nonfinite);
+    search_every_pattern(rgi_best_nonfinite_search(rgi_backend_features()));
 }
 
 TEST(tensors_of_several_pieces_are_widened_whole)
