@@ -49,6 +49,7 @@ static int print_version(void)
     rg_build_info info = { .struct_size = sizeof info };
     if (rg_get_build_info(&info) != RG_OK) info.platform = info.backends = "unknown";
     printf("recurrentgemma %s (%s; backends: %s)\n", rg_version(), info.platform, info.backends);
+    printf("rungs of the backend cpu that this processor has: %s\n", rg_cpu_rungs());
     return output_finish(0);
 }
 

@@ -55,7 +55,7 @@ def rounding_costs(config, n_attention, expected):
 
 
 WHOLE = ["--compute", "f32", "--window-type", "f32"]
-backends = subprocess.run([RG, "--version"], capture_output=True, text=True).stdout.split("backends: ")[1].strip().rstrip(")")
+backends = subprocess.run([RG, "--version"], capture_output=True, text=True).stdout.split("backends: ")[1].split(")")[0]
 backends = [b.strip() for b in backends.split(",") if b.strip() in ("reference", "blis", "cpu")]
 settings = [["--backend", b] + WHOLE for b in backends] + [["--backend", "cpu"]]
 

@@ -172,12 +172,12 @@ TEST(whole_rows_give_what_the_definition_says) { check_calls(RG_TYPE_F32); }
 TEST(rounded_rows_give_what_the_definition_says) { check_calls(RG_TYPE_DEFAULT); }
 
 /* Parts of a call have the bits of the whole, and so have more rows than are packed at a time. */
-static void check_bits(const char *name, size_t m, int compute)
+static void check_bits(const char *name, size_t m, size_t k, size_t n_columns, int compute)
 {
     static const unsigned threads[] = { 1, 2, 3, 4, 8 };
-    static const size_t rows[] = { 1, 2, 5, 6, 7, 47, 48, 49, 95, 97, 1023 };
+    static const size_t rows[] = { 1, 2, 5, 6, 7, 31, 32, 33, 47, 48, 49, 95, 97, 1023 };
     call c;
-    call_new(&c, m, 300, MOST, 60, 1, CHECK_RANDOM);
+    call_new(&c, m, k, MOST, n_columns, 1, CHECK_RANDOM);
     rgi_backend *backend = check_backend_with(name, 1, compute);
     float *whole[MOST];
     run(backend, &c, 0, MOST, 0, m);
@@ -208,9 +208,21 @@ TEST(bits_do_not_depend_on_rows_other_products_or_threads)
 {
     FOR_EACH_SET(name)
     {
-        check_bits(name, 130, RG_TYPE_F32);
-        if (check_rounds(name)) check_bits(name, 130, RG_TYPE_DEFAULT);
-        if (check_rounds(name)) check_bits(name, 1030, RG_TYPE_DEFAULT);
+        check_bits(name, 130, 300, 60, RG_TYPE_F32);
+        if (check_rounds(name)) check_bits(name, 130, 300, 60, RG_TYPE_DEFAULT);
+        if (check_rounds(name)) check_bits(name, 1030, 300, 60, RG_TYPE_DEFAULT);
+    }
+}
+
+/* One row takes its columns from blocks that are far apart, and in an order of their own. */
+TEST(bits_do_not_depend_on_where_columns_are_taken_from)
+{
+    FOR_EACH_SET(name)
+    {
+        check_bits(name, 33, 70, 560, RG_TYPE_F32);
+        if (check_rounds(name)) check_bits(name, 33, 70, 1090, RG_TYPE_DEFAULT);
+        check_bits(name, 7, 2700, 127, RG_TYPE_F32);
+        if (check_rounds(name)) check_bits(name, 7, 2700, 127, RG_TYPE_DEFAULT);
     }
 }
 
@@ -254,6 +266,7 @@ int main(void)
     RUN(whole_rows_give_what_the_definition_says);
     RUN(rounded_rows_give_what_the_definition_says);
     RUN(bits_do_not_depend_on_rows_other_products_or_threads);
+    RUN(bits_do_not_depend_on_where_columns_are_taken_from);
     RUN(a_product_in_a_call_has_the_bits_of_one_alone);
     return test_end();
 }

@@ -53,6 +53,22 @@ def it_tells_facts_about_a_model():
 
 
 @test
+def kernels_are_chosen_and_agree():
+    bits = {}
+    for rung in rg.cpu_rungs():
+        with rg.Model.open(FOLDER, backend="cpu:" + rung, threads=1, compute="f32") as one, rg.Model.open(FOLDER, backend="cpu:" + rung, threads=2, weight_layout="packed") as packed:
+            assert one.info.kernels == "cpu %s 1 f32" % rung and packed.info.kernels == "cpu %s 1" % rung
+            bits[rung] = one.state("f32").prefill(golden["tokens"])
+            assert same_bits(bits[rung], packed.state("f32").prefill(golden["tokens"]))  # weights are float32: nothing is rounded
+        assert largest(bits[rung], golden["logits"][-1]) <= 5e-5
+    with rg.Model.open(FOLDER, cpu_mask=[]) as plain, rg.Model.open(FOLDER, cpu_mask=rg.cpu_features()) as best:
+        assert plain.info.kernels == "cpu portable 1" and best.info.kernels == "cpu %s 1" % rg.cpu_rungs()[0]
+    raises(KeyError, lambda: rg.Model.open(FOLDER, cpu_mask=["sse9"]))
+    raises(KeyError, lambda: rg.Model.open(FOLDER, compute="f8"))
+    raises(KeyError, lambda: rg.Model.open(FOLDER, weight_layout="round"))
+
+
+@test
 def logits_are_the_golden_ones():
     work = rg.Work(model.state("f32"), golden["tokens"], logits="all")
     assert rg.eval([work]) == rg.OK and work.status == 0 and work.n_consumed == len(golden["tokens"])

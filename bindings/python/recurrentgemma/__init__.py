@@ -18,7 +18,7 @@ from ._errors import Error, Interrupted
 from ._evaluate import Work, eval
 from ._generation import Generation
 from ._interrupt import Interrupt
-from ._library import build_info, version
+from ._library import build_info, cpu_features, cpu_rungs, version
 from ._model import Model
 from ._sampler import Sampler
 from ._snapshot import Snapshot
@@ -32,5 +32,6 @@ __version__ = version()
 # eval is left out, so that a star import does not hide Python's own.
 __all__ = [
     "AGAIN", "CONTINUE", "Detokenizer", "Error", "Generation", "INTERRUPTED", "Interrupt", "Interrupted", "Model", "OK", "Sampler",
-    "Snapshot", "State", "Store", "Tokenizer", "Work", "build_info", "version",
+    "Snapshot", "State", "Store", "Tokenizer", "Work", "build_info", "cpu_features", "cpu_rungs",
+    "version",
 ]

@@ -241,5 +241,16 @@ def build_info() -> BuildInfo:
     return facts._replace(backends=facts.backends.split(","))
 
 
+def cpu_features() -> frozenset:
+    """What this processor has, and the system lets programs use, of "avx2", "avx512", "avx512-bf16", "amx-bf16", "neon", "neon-bf16"."""
+    bits = lib.rg_cpu_features()
+    return frozenset(name for name, bit in s.CPU_FEATURES.items() if bits & bit)
+
+
+def cpu_rungs() -> tuple:
+    """The kernels of the backend "cpu" that this processor can run, best first; "cpu:" and such a name is a backend."""
+    return tuple(lib.rg_cpu_rungs().decode().split(","))
+
+
 if build_info().abi != s.ABI:
     raise ImportError("%s has the binary interface %d, this package needs %d" % (lib._name, build_info().abi, s.ABI))

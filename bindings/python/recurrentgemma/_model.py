@@ -34,7 +34,7 @@ class Model(Owner):
 
     @classmethod
     def open(cls, path, *, threads=None, backend=None, window="deepmind", map=False, page_length=None, allow_nonfinite=False,
-             hub_cache=None, limits=None, progress=None, log=None, interrupt=None) -> "Model":
+             hub_cache=None, limits=None, progress=None, log=None, interrupt=None, compute=None, cpu_mask=None, weight_layout="auto") -> "Model":
         """Open a folder in Hugging Face layout, "demo", or a hub id that is in the local hub cache. Nothing is ever downloaded.
 
         threads          worker threads; default: as many as the process may use cores. Results do not depend on it
@@ -48,8 +48,15 @@ class Model(Owner):
         progress         progress(what, done, total), in bytes; a true answer stops. It runs in the calling thread
         log              log(level, line), 0 for errors to 3 for details, from any thread
         interrupt        an Interrupt that stops the opening
+        compute          "f32": rows enter products whole; "bf16": rounded where weights are bfloat16; None: as "bf16". Part of the numerics
+        cpu_mask         names out of cpu_features() that may be used, such as ["avx2"]; None: all
+        weight_layout    "stored", without a second copy, "packed", or "auto"; results do not depend on it
         """
         opening = Opening(path)
+        opening.set(lib.rg_model_options_set_compute, s.TYPES[compute])
+        opening.set(lib.rg_model_options_set_weight_layout, s.LAYOUTS[weight_layout])
+        if cpu_mask is not None:
+            opening.set(lib.rg_model_options_set_cpu_mask, sum({s.CPU_FEATURES[name] for name in cpu_mask}))
         opening.set(lib.rg_model_options_set_window, s.WINDOWS[window])
         opening.set(lib.rg_model_options_set_map, bool(map))
         opening.set(lib.rg_model_options_set_allow_nonfinite, bool(allow_nonfinite))

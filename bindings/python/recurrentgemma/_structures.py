@@ -20,6 +20,8 @@ ROLES = {"user": 1, "model": 2}
 PIECE_KINDS = {1: "normal", 2: "unknown", 3: "control", 4: "user-defined", 5: "unused", 6: "byte"}
 TYPES = {None: 0, "f32": 1, "f16": 2, "bf16": 3}
 WINDOWS = {"deepmind": 0, "hf": 1}
+LAYOUTS = {"auto": 0, "stored": 1, "packed": 2}
+CPU_FEATURES = {"avx2": 1, "avx512": 2, "avx512-bf16": 4, "amx-bf16": 8, "neon": 16, "neon-bf16": 32}
 WANTED = {None: 0, "last": 1, "all": 2}
 STOP_REASONS = {0: None, 1: "token", 2: "string", 3: "length", 4: "interrupt", 5: "callback", 6: "error"}
 

@@ -35,7 +35,7 @@ VEC_BODY void score_tile(const rgi_attend *a, size_t head, size_t key, int type,
     VEC_UNROLL for (int i = 0; i < n_heads * n_keys; i++) sums[i] = vf_zero();
     for (size_t d = 0; d < a->dim; d += 2 * VL) {
         vf first[SCORE_KEYS], second[SCORE_KEYS];
-        if (head == 0) /* values are walked through by columns later, which no processor foresees */
+        if (a->is_far && head == 0) /* values are walked through by columns later, which no processor foresees */
             VEC_UNROLL for (int j = 0; j < n_keys; j++) __builtin_prefetch(vec_at((const char *)a->values + (key + (size_t)j) * a->row_bytes, type, d));
         VEC_UNROLL for (int j = 0; j < n_keys; j++) load_both(keys + (size_t)j * a->row_bytes, d, a->dim, type, &first[j], &second[j]);
         VEC_UNROLL for (int i = 0; i < n_heads; i++)
@@ -44,8 +44,9 @@ VEC_BODY void score_tile(const rgi_attend *a, size_t head, size_t key, int type,
             VEC_UNROLL for (int j = 0; j < n_keys; j++) sums[i * n_keys + j] = vf_fma(q1, second[j], vf_fma(q0, first[j], sums[i * n_keys + j]));
         }
     }
-    for (int i = 0; i < n_heads; i++)
-        for (int j = 0; j < n_keys; j++) a->scores[(head + (size_t)i) * stride + key + (size_t)j] = vf_sum(sums[i * n_keys + j]);
+    float done[SCORE_HEADS * SCORE_KEYS];
+    sum_all(done, sums, n_heads * n_keys);
+    for (int i = 0; i < n_heads; i++) memcpy(a->scores + (head + (size_t)i) * stride + key, done + i * n_keys, (size_t)n_keys * sizeof *done);
 }
 
 VEC_BODY void score_heads(const rgi_attend *a, size_t head, int type, int n_heads)

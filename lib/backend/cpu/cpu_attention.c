@@ -77,7 +77,7 @@ static void attend_block(const attention *a, const rg_segment *segment, size_t f
             const rgi_attend attend = {
                 .y = d.y + t * per_token, .largest = d.largest + t * a->heads_per_task, .sum = d.sum + t * a->heads_per_task, .scores = d.scores, .q = d.q + t * per_token,
                 .keys = base + (layout->keys_offset + rows.first * kv_width) * element, .values = base + (layout->values_offset + rows.first * kv_width) * element,
-                .row_bytes = kv_width * element, .type = segment->window_type, .n_heads = n_heads, .n_rows = rows.n, .dim = a->dim,
+                .row_bytes = kv_width * element, .type = segment->window_type, .n_heads = n_heads, .n_rows = rows.n, .dim = a->dim, .is_far = n_tokens == 1,
             };
             kernels->attend(&attend);
         }

@@ -105,6 +105,7 @@ typedef struct rgi_attend {
     size_t row_bytes;
     int type;                 /* of keys and values */
     size_t n_heads, n_rows, dim;
+    bool is_far;              /* keys and values are not in a cache */
 } rgi_attend;
 
 /* One run of the RG-LRU over rows [0, n_rows) of n channels. All [n_rows, stride] but rate and h [n]. */

@@ -44,6 +44,13 @@ VEC_BODY vf load_step(const char *w, int type, int pair, int half)
     return load_half(vec_at(w, type, (size_t)pair * 2 * VL), type, half);
 }
 
+/* The sums of n vectors. */
+VEC_BODY void sum_all(float *to, const vf *sums, int n)
+{
+    VEC_UNROLL for (int i = 0; i + 4 <= n; i += 4) vf_sum4(to + i, sums[i], sums[i + 1], sums[i + 2], sums[i + 3]);
+    VEC_UNROLL for (int i = n / 4 * 4; i < n; i++) to[i] = vf_sum(sums[i]);
+}
+
 /* One step along K, for mr rows and nr columns. */
 VEC_BODY void tile_step(vf *sums, const char *x, size_t x_bytes, const char *w, size_t w_bytes, int type, int mr, int nr)
 {
@@ -80,7 +87,8 @@ VEC_BODY void tile(const tile_at *t, size_t m, size_t n, size_t apart, int type,
     const size_t x_bytes = padded_depth(p->x->k) * x_element, w_bytes = apart < RGI_TILE_ROWS ? apart * p->w.row_bytes : apart / RGI_TILE_ROWS * p->w.block_bytes;
     const char *x = (const char *)p->x->rows + (p->first_row + m) * x_bytes + t->from * x_element;
     const char *w = rgi_weights_row(&p->w, n) + t->w_from / RGI_TILE_DEPTH * p->w.step_bytes;
-    vf sums[TILE_M * TILE_N], done[TILE_M * TILE_N]; /* also for two rows of STREAMS */
+    vf sums[TILE_M * TILE_N]; /* also for two rows of STREAMS */
+    float done[TILE_M * TILE_N];
     VEC_UNROLL for (int i = 0; i < mr; i++)
         VEC_UNROLL for (int j = 0; j < nr; j++) sums[i * nr + j] = vf_zero();
     for (size_t step = 0; step < n_steps; step++, w += p->w.step_bytes, x += RGI_TILE_DEPTH * x_element) tile_step(sums, x, x_bytes, w, w_bytes, type, mr, nr);
@@ -89,12 +97,11 @@ VEC_BODY void tile(const tile_at *t, size_t m, size_t n, size_t apart, int type,
         for (int i = 0; i < nr; i++) memcpy(rest[i], w + (size_t)i * w_bytes, n_rest * w_element);
         tile_step(sums, x, x_bytes, (const char *)rest, sizeof rest[0], type, mr, nr);
     }
-    VEC_UNROLL for (int i = 0; i < mr; i++)
-        VEC_UNROLL for (int j = 0; j < nr; j++) done[i * nr + j] = sums[i * nr + j]; /* a loop that is not unrolled would keep them in memory all along */
+    sum_all(done, sums, mr * nr);
     for (int i = 0; i < mr; i++)
         for (int j = 0; j < nr; j++) {
             float *sum = p->sums + (m + (size_t)i) * p->sums_stride + n + (size_t)j * apart;
-            *sum = t->from ? *sum + vf_sum(done[i * nr + j]) : vf_sum(done[i * nr + j]);
+            *sum = t->from ? *sum + done[i * nr + j] : done[i * nr + j];
         }
 }
 
@@ -208,7 +215,9 @@ VEC_BODY void stream_chunk(float *to, const char *x, const char *w, size_t w_byt
     }
     for (; w != end; x += x_bytes, w += step_bytes) stream_step(sums, x, w, w_bytes, type);
     if (k % RGI_TILE_DEPTH) stream_rest(sums, x, w, w_bytes, type, k % RGI_TILE_DEPTH * w_element);
-    VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) to[j * RGI_TILE_ROWS] = is_first ? vf_sum(sums[j]) : to[j * RGI_TILE_ROWS] + vf_sum(sums[j]);
+    float done[STREAMS];
+    sum_all(done, sums, STREAMS);
+    VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) to[j * RGI_TILE_ROWS] = is_first ? done[j] : to[j * RGI_TILE_ROWS] + done[j];
 }
 
 /* One function for each type, so that the compiler does not run out of registers. */

@@ -50,6 +50,17 @@ static inline float vf_sum(vf v)
     return _mm_cvtss_f32(_mm_add_ss(c, _mm_shuffle_ps(c, c, 1)));
 }
 
+/* vf_sum of each, side by side. */
+static inline void vf_sum4(float to[4], vf a, vf b, vf c, vf d)
+{
+    const __m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    const __m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
+    const __m256 two = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee)); /* two floats of a and c, of b and d */
+    const __m256 one = _mm256_add_ps(two, _mm256_permute_ps(two, 0xb1));
+    const __m128 acbd = _mm_shuffle_ps(_mm256_castps256_ps128(one), _mm256_extractf128_ps(one, 1), 0x88);
+    _mm_storeu_ps(to, _mm_permute_ps(acbd, 0xd8));
+}
+
 static inline float vf_largest(vf v)
 {
     const __m128 b = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

@@ -37,6 +37,9 @@ static inline vf vf_where_below(vf x, vf limit, vf a, vf b) { return vbslq_f32(v
 
 static inline float vf_sum(vf v) { return vaddvq_f32(v); } /* (0 + 1) + (2 + 3) */
 
+/* vf_sum of each, side by side. */
+static inline void vf_sum4(float to[4], vf a, vf b, vf c, vf d) { vst1q_f32(to, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d))); }
+
 static inline float vf_largest(vf v) { return vmaxvq_f32(v); }
 
 /* 8 bfloat16: those with even and those with odd index. */

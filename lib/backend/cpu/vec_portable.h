@@ -47,6 +47,15 @@ static inline vf vf_where_below(vf x, vf limit, vf a, vf b) { return vf_choose(x
 
 static inline float vf_sum(vf v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
+/* vf_sum of each, side by side. */
+static inline void vf_sum4(float to[4], vf a, vf b, vf c, vf d)
+{
+    to[0] = vf_sum(a);
+    to[1] = vf_sum(b);
+    to[2] = vf_sum(c);
+    to[3] = vf_sum(d);
+}
+
 static inline float vf_largest(vf v)
 {
     const float a = v[0] > v[2] ? v[0] : v[2], b = v[1] > v[3] ? v[1] : v[3];
