@@ -63,7 +63,7 @@ typedef struct rg_model_info {
     int has_tokenizer;
     int has_own_head;        /**< 1 when lm_head.weight is stored and differs from the embedding */
     uint64_t n_parameters;   /**< a head that equals the embedding is counted once */
-    uint64_t weights_bytes;  /**< memory or mapping that the weights take */
+    uint64_t weights_bytes;  /**< memory or mapping that the weights take; a packed copy (RG_LAYOUT_PACKED) takes as much again */
     uint32_t page_length;    /**< positions in one window page */
     uint32_t n_threads;      /**< worker threads, the calling one included */
     rg_token bos, eos, pad;
