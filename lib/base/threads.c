@@ -107,7 +107,9 @@ static void *work(void *user)
 static void open_round(rgi_threads *threads, unsigned n_wanted)
 {
     const uint32_t round = round_of(atomic_load(&threads->ticket));
-    atomic_store(&threads->ticket, (uint64_t)round << 32); /* closing counted the round up already */
+    /* Closing counted the round up already. Exchanges here and below: an emulator may let a load overtake a plain store that stands before it, and then a sleeper is
+     * overlooked. */
+    atomic_exchange(&threads->ticket, (uint64_t)round << 32);
     if (atomic_load(&threads->n_asleep) == 0) return;
     pthread_mutex_lock(&threads->mutex);
     for (unsigned i = 0; i < n_wanted; i++) pthread_cond_signal(&threads->wake);
@@ -128,7 +130,7 @@ static void await_tasks(rgi_threads *threads, uint32_t n_tasks)
         relax();
     }
     pthread_mutex_lock(&threads->mutex);
-    atomic_store(&threads->is_awaited, true);
+    atomic_exchange(&threads->is_awaited, true);
     while (atomic_load(&threads->n_done) != n_tasks) pthread_cond_wait(&threads->done, &threads->mutex);
     atomic_store(&threads->is_awaited, false);
     pthread_mutex_unlock(&threads->mutex);
