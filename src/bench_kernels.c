@@ -24,6 +24,7 @@ static const size_t row_counts[] = { 1, 512 };
 typedef struct opening {
     rg_backend_options options;
     rg_allocator allocator;
+    uint32_t features; /* RG_CPU_... bits that may be used */
 } opening;
 
 static rg_status open_backend(kernel_backend *b, const char *name, const opening *o, const kernel_case *c)
@@ -110,7 +111,7 @@ static rg_status run_rung(bench *b, const kernel_case *c, const opening *o, benc
     return status;
 }
 
-/* One kernel at one number of rows, on every rung that this processor has. */
+/* One kernel at one number of rows, on every rung that this processor has and the mask leaves. */
 static rg_status run_case(bench *b, const kernel_case *c, opening *o)
 {
     const size_t n_rows = c->n_rows < REFERENCE_ROWS ? c->n_rows : REFERENCE_ROWS, n = result_elements(c, n_rows);
@@ -122,7 +123,7 @@ static rg_status run_case(bench *b, const kernel_case *c, opening *o)
         const size_t bytes = strcspn(rung, ",");
         char name[32];
         snprintf(name, sizeof name, "%.*s", (int)bytes, rung);
-        const machine_kernels *kernels = machine_kernels_named(name, rg_cpu_features());
+        const machine_kernels *kernels = machine_kernels_named(name, o->features);
         if (kernels) {
             kernel.rung = kernels->name;
             o->options.cpu_mask = kernels->needs;
@@ -138,6 +139,9 @@ int bench_kernels_run(bench *b)
 {
     opening o = { .allocator = { .struct_size = sizeof o.allocator } };
     const int compute = b->plan->opening.compute;
+    const int code = chosen_cpu_mask(&o.features, &b->plan->opening);
+    if (code) return code;
+    o.features &= rg_cpu_features();
     rg_status status = rg_allocator_get_default(&o.allocator);
     o.options = (rg_backend_options){ .struct_size = sizeof o.options, .n_threads = b->machine.n_threads, .parallel_for = machine_threads_run, .parallel_user = b->threads,
                                       .allocator = &o.allocator, .compute = compute == 2 ? RG_TYPE_BF16 : compute, .cpu_mask = UINT32_MAX,

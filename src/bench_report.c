@@ -31,6 +31,7 @@ static void json_machine(json_out *json, const bench *b)
     if (m->bandwidth > 0) json_string(json, "bandwidth_access", machine_patterns[m->pattern]);
     else json_null(json, "bandwidth_access");
     json_count(json, "bandwidth_buffer_bytes", m->buffer_bytes);
+    json_bool(json, "bandwidth_buffer_is_small", m->is_small);
     json_measured(json, "matrix_peak", m->fed_peak);
     json_measured(json, "matrix_peak_registers", m->register_peak);
     json_close_object(json);
@@ -129,6 +130,7 @@ static void print_machine(const bench *b)
         printf("reads      %.1f GB/s, %s (%.1f before, %.1f after)\n", m->bandwidth * 1e-9, machine_patterns[m->pattern], m->bandwidth_before * 1e-9, m->bandwidth_after * 1e-9);
     else
         printf("reads      not measured, there is too little memory\n");
+    if (m->is_small) printf("           of a buffer of %" PRIu64 " MiB, for which caches may have answered: shares of this speed mean little\n", m->buffer_bytes >> 20);
     printf("peak       %.0f GFLOP/s fed from the first level of cache, %.0f from registers\n", m->fed_peak * 1e-9, m->register_peak * 1e-9);
     printf("model      %.3f G parameters, %s; kernels %s\n", (double)b->info.n_parameters * 1e-9, type_name(b->info.weight_type), b->info.kernels);
     printf("opening    %.3f s, %s", b->opening.seconds, b->plan->opening.is_mapped ? "mapped" : "into memory");

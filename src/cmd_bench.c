@@ -61,9 +61,9 @@ static int run(bench_plan *plan)
         plan->opening.ops = bench_profile_over(inner, &b.machine);
     }
     int code = measure(&b);
-    if (!code && plan->plot) code = bench_plot(&b, plan->plot);
     if (!code && plan->is_json) bench_report_json(&b);
     if (!code && !plan->is_json) bench_report_text(&b);
+    if (!code && plan->plot) code = bench_plot(&b, plan->plot);
     for (size_t i = 0; i < b.n_results; i++) free(b.results[i].seconds);
     free(b.results);
     free(b.kernels);
@@ -97,8 +97,8 @@ int cmd_bench(int argc, char **argv)
         OPTION_COUNT(0, "steps", "N", &plan.n_steps, 1, 100000, "decode N tokens in each run (default 16)"),
         OPTION_COUNT(0, "chunk", "N", &plan.opening.chunk_rows, 1, 4096, "evaluate at most N rows together (default: the library's choice)"),
         OPTION_FLAG(0, "profile", &plan.has_profile, "tell the share of time of each kind of kernel"),
-        OPTION_FLAG(0, "kernels", &plan.has_kernels, "measure the kernels one by one instead, on every rung, beside the reference"),
-        OPTION_FLAG(0, "open", &plan.is_opening_timed, "open the model N times, in turn with a copy of its files' bytes (always with --no-map)"),
+        OPTION_FLAG(0, "kernels", &plan.has_kernels, "measure the kernels one by one instead, on every rung of cpu, beside the reference"),
+        OPTION_FLAG(0, "open", &plan.is_opening_timed, "open the model N times, in turn with a copy of its files' bytes (with --no-map that is done anyway)"),
         OPTION_COUNT(0, "buffer", "MIB", &plan.buffer_mib, 16, 1048576, "read so much to measure the memory (default 4096, a quarter of what is free at most)"),
         OPTION_CHOICE(0, "clock", "wall|cpu", &clock, "time on the wall (default), or that for which this process ran, for machines that others use too"),
         OPTION_TEXT(0, "plot", "FILE.svg", &plan.plot, "draw tokens/s of decoding against depth"),

@@ -14,7 +14,8 @@
 #include "ctrl_c.h"
 
 #define RUNS 5
-#define LEAST_BYTES (16ull << 20) /* less would not leave the caches */
+#define LEAST_BYTES (16ull << 20) /* less would not even leave a core's own caches */
+#define CACHES 4                  /* so many times the last cache is read mostly from memory */
 #define READER_BYTES (1ull << 30) /* what is read between steps */
 #define SHARE_BYTES 2048          /* each thread reads a multiple of this */
 #define PEAK_SECONDS 0.04         /* one run of the peak */
@@ -118,6 +119,7 @@ static void measure_bandwidth(machine_facts *facts, machine_threads *threads, ui
     facts->bandwidth_after = 0;
     if (reading_begin(&r, threads, most_bytes)) {
         facts->buffer_bytes = r.bytes;
+        facts->is_small = r.bytes < CACHES * machine_cache_bytes();
         for (r.pattern = 0; r.pattern < MACHINE_PATTERNS && !ctrl_c_pressed(); r.pattern++) {
             for (int run = 0; run < RUNS; run++) speeds[run] = read_once(facts, &r, threads);
             const double speed = machine_median(speeds, RUNS);

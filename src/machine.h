@@ -14,6 +14,7 @@ typedef struct machine_facts {
     bool has_cpu_clock;         /* time is that for which this process ran, divided by its threads, not that of the wall */
     const machine_kernels *kernels; /* whose peaks these are */
     uint64_t buffer_bytes;      /* that were read; 0: there was no memory to measure with */
+    bool is_small;              /* the buffer: caches may have answered for the memory */
     double bandwidth;           /* bytes a second, by the best way of reading; of all measurements the largest counts */
     double bandwidth_before, bandwidth_after;
     int pattern;                /* that way */
@@ -43,6 +44,9 @@ double machine_reader_speed(machine_reader *reader); /* bytes a second */
 
 /* Memory that can be taken without harm to others, in bytes; a guess. */
 uint64_t machine_free_bytes(void);
+
+/* The last cache before the memory; a guess where the system does not tell. */
+uint64_t machine_cache_bytes(void);
 
 /* Fresh memory in huge pages where the system has some; NULL: none left. */
 void *machine_map(uint64_t bytes);

@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define UNKNOWN_CACHE_BYTES (64ull << 20)
+
 /* The number on the first line of a file that begins with `name`, times `unit`; UINT64_MAX: there is none. */
 static uint64_t read_number(const char *path, const char *name, uint64_t unit)
 {
@@ -26,6 +28,15 @@ uint64_t machine_free_bytes(void)
     if (bytes == UINT64_MAX) bytes = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     const uint64_t group = read_number("/sys/fs/cgroup/memory.max", "", 1); /* the limit of a container, whose page cache counts too */
     return group / 2 < bytes ? group / 2 : bytes;
+}
+
+uint64_t machine_cache_bytes(void)
+{
+    long bytes = 0;
+#ifdef _SC_LEVEL3_CACHE_SIZE
+    bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
+#endif
+    return bytes > 0 ? (uint64_t)bytes : UNKNOWN_CACHE_BYTES;
 }
 
 void *machine_map(uint64_t bytes)

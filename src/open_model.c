@@ -81,16 +81,20 @@ bool parse_cpu_mask(uint32_t *mask, const char *list)
     }
 }
 
-/* What --cpu-mask or RG_CPU_MASK asks for. 0 or, after a complaint, EXIT_USAGE. */
-static int set_cpu_mask(rg_model_options *options, const model_choice *choice)
+int chosen_cpu_mask(uint32_t *mask, const model_choice *choice)
 {
     const char *list = choice->cpu_mask ? choice->cpu_mask : environment("RG_CPU_MASK");
+    *mask = UINT32_MAX;
+    if (!list || parse_cpu_mask(mask, list)) return 0;
+    return complain_usage("%s wants features such as avx2,avx512, or none, not '%s'", choice->cpu_mask ? "--cpu-mask" : "RG_CPU_MASK", list);
+}
+
+static int set_cpu_mask(rg_model_options *options, const model_choice *choice)
+{
     uint32_t mask;
-    if (!list) return 0;
-    if (!parse_cpu_mask(&mask, list))
-        return complain_usage("%s wants features such as avx2,avx512, or none, not '%s'", choice->cpu_mask ? "--cpu-mask" : "RG_CPU_MASK", list);
-    rg_model_options_set_cpu_mask(options, mask);
-    return 0;
+    const int code = chosen_cpu_mask(&mask, choice);
+    if (!code) rg_model_options_set_cpu_mask(options, mask);
+    return code;
 }
 
 static rg_status set_kernels(rg_model_options *options, const model_choice *choice)

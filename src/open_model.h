@@ -48,6 +48,8 @@ typedef struct model_choice {
 
 /* RG_CPU_... bits of a list as --cpu-mask takes it. False: it is none. */
 bool parse_cpu_mask(uint32_t *mask, const char *list);
+/* What --cpu-mask or RG_CPU_MASK asks for; all bits when neither does. 0 or, after a complaint, EXIT_USAGE. */
+int chosen_cpu_mask(uint32_t *mask, const model_choice *choice);
 
 /* Opens a model, with a progress bar and open to Ctrl-C. 0, or an exit code after a complaint. */
 int open_model(rg_model **model, const char *path, const model_choice *choice);

@@ -96,7 +96,14 @@ rg_status rgi_backend_open(rgi_backend **out, const rgi_host *host, const rgi_ba
     backend->options = (rg_backend_options){ sizeof(rg_backend_options), backend->parallel.n_threads, backend->parallel.run, backend->parallel.user,
                                              &backend->host.allocator, backend->host.log, backend->host.log_user, choice->compute,
                                              choice->has_cpu_mask ? choice->cpu_mask : UINT32_MAX, choice->weight_layout };
-    if (choice->name_or_path) rgi_backend_rung(choice->name_or_path, &backend->options.cpu_mask);
+    uint32_t needs;
+    if (choice->name_or_path && rgi_backend_rung(choice->name_or_path, &needs)) {
+        if (needs & ~backend->options.cpu_mask) {
+            status = rgi_fail(error, RG_ERR_ARGUMENT, RG_NO_OFFSET, "%s needs features of the processor that the mask 0x%x leaves out", choice->name_or_path, (unsigned)backend->options.cpu_mask);
+            goto fail;
+        }
+        backend->options.cpu_mask = needs;
+    }
     if (RG_HAS(ops, open) && (status = ops->open(&backend->self, &backend->options)) != RG_OK) {
         rgi_fail(error, status, RG_NO_OFFSET, "backend %s could not be opened: %s", ops->name, rgi_status_text(status));
         goto fail;

@@ -122,7 +122,7 @@ rg_status rgi_read_exactly(const rgi_host *host, void *file, const char *path, u
         int system_error = 0;
         const rg_status status = host->io.read(host->io.user, file, offset + done, (char *)buffer + done, bytes - done, &got, &system_error);
         if (status != RG_OK) return rgi_fail_io(error, status, system_error, "read", path);
-        if (got == 0) return rgi_fail(error, RG_ERR_FORMAT, offset + done, "%s: the file ends at byte %llu, too early", path,
+        if (got == 0) return rgi_fail(error, RG_ERR_FORMAT, offset + done, "%s: the file ends before byte %llu, too early", path,
                                       (unsigned long long)(offset + done));
         if (got > bytes - done) return rgi_fail(error, RG_ERR_IO, offset, "%s: the host's rg_io.read returned more than was asked for", path);
         done += got;

@@ -12,6 +12,8 @@
 #include "model/weights_plan.h"
 #include "model/weights_read.h"
 
+#define GATE_RANK 3 /* no other matrix has it */
+
 typedef struct loader {
     rgi_weights *weights;
     const rgi_checkpoint *checkpoint;
@@ -178,6 +180,8 @@ static rg_status place_slot(loader *l, const rgi_weight_slot *slot)
         const rg_status status = place_matrix(l, slot, &data, &is_filled);
         if (status != RG_OK) return status;
         *target = make_tensor(data, slot->stored->type, slot->rank, slot->shape);
+        /* Elsewhere what is not finite shows in the logits. In a gate the sigmoid would hide it. */
+        if (is_filled && slot->rank == GATE_RANK && rgi_weights_look_through(&l->reader, slot->stored, data, (size_t)slot->n_elements) != RG_OK) return l->error->status;
         if (is_filled) l->n_skipped += stored_bytes(slot);
         else add_range(l, slot, RGI_RANGE_KEPT, data);
         return RG_OK;
@@ -326,6 +330,7 @@ rg_status rgi_weights_load(rgi_weights *weights, rgi_config *config, rgi_checkpo
     loader l = { .weights = weights, .checkpoint = checkpoint, .host = host, .error = error };
     rg_status status = rgi_weights_reader_init(&l.reader, host, options->parallel, checkpoint->files, error) ? RG_OK : rgi_fail_plain(error, RG_ERR_MEMORY);
     l.reader.allows_nonfinite = options->allows_nonfinite;
+    l.reader.first_nonfinite = rgi_best_nonfinite_search(options->features);
     if (status == RG_OK) status = load(&l, config, options->is_mapped);
     if (status == RG_OK && l.uses_mapping) {
         weights->mapped = checkpoint->files;

@@ -39,6 +39,7 @@ typedef struct rgi_weights {
 typedef struct rgi_load_options {
     bool is_mapped, allows_nonfinite;
     const rgi_parallel *parallel; /* the backend's, which has its turn; NULL: the calling thread alone */
+    uint32_t features;            /* RG_CPU_... bits that may be used */
 } rgi_load_options;
 
 /* Reads what config asks for (and completes config->num_gate_blocks from the gates' shape). Takes files of the checkpoint over when they

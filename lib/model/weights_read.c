@@ -44,7 +44,7 @@ typedef struct round {
 
 bool rgi_weights_reader_init(rgi_weights_reader *reader, const rgi_host *host, const rgi_parallel *parallel, const rgi_stored_file *files, rg_error *error)
 {
-    *reader = (rgi_weights_reader){ .host = host, .files = files, .error = error, .n_hands = 1, .n_pieces = 1, .first_nonfinite = rgi_best_nonfinite_search(rgi_backend_features()) };
+    *reader = (rgi_weights_reader){ .host = host, .files = files, .error = error, .n_hands = 1, .n_pieces = 1, .first_nonfinite = rgi_first_nonfinite };
     if (parallel && parallel->n_threads > 1 && host->io.read == rgi_system_io.read) {
         reader->parallel = parallel;
         reader->n_hands = rgi_min_size(parallel->n_threads, MOST_HANDS);
@@ -79,6 +79,12 @@ static rg_status fail_nonfinite(const rgi_weights_reader *r, const rgi_stored_te
 {
     return rgi_fail(error, RG_ERR_NONFINITE, tensor->offset + element * rgi_stored_type_bytes(tensor->type),
                     "%s: element %llu of tensor \"%s\" is NaN or infinite", r->files[tensor->file].path, (unsigned long long)element, tensor->name);
+}
+
+rg_status rgi_weights_look_through(const rgi_weights_reader *reader, const rgi_stored_tensor *stored, const void *elements, size_t n)
+{
+    const size_t bad = reader->allows_nonfinite ? n : reader->first_nonfinite(elements, n, stored->type);
+    return bad == n ? RG_OK : fail_nonfinite(reader, stored, bad, reader->error);
 }
 
 static void widen(float *out, const void *in, size_t n, int type)

@@ -34,8 +34,8 @@ typedef struct rgi_weights_reader {
     unsigned char *scratch;
 } rgi_weights_reader;
 
-/* A host's rg_io is used by the calling thread only; the system's own, by all threads. On success *reader is set but for `allows_nonfinite` and
- * `total`. Cleared, it is also after a failure. false: no memory. */
+/* A host's rg_io is used by the calling thread only; the system's own, by all threads. On success *reader is set but for `allows_nonfinite`, a
+ * faster `first_nonfinite` and `total`. Cleared, it is also after a failure. false: no memory. */
 bool rgi_weights_reader_init(rgi_weights_reader *reader, const rgi_host *host, const rgi_parallel *parallel, const rgi_stored_file *files, rg_error *error);
 void rgi_weights_reader_clear(rgi_weights_reader *reader);
 
@@ -45,6 +45,9 @@ rg_status rgi_weights_read(rgi_weights_reader *reader, const rgi_weights_range *
 
 /* Compares a range with its others. *n_equal: all of it, or how many are equal before the first piece that differs. */
 rg_status rgi_weights_compare(rgi_weights_reader *reader, const rgi_weights_range *range, uint64_t *n_equal);
+
+/* Looks through elements of a stored tensor that are in memory already. RG_ERR_NONFINITE as above. */
+rg_status rgi_weights_look_through(const rgi_weights_reader *reader, const rgi_stored_tensor *stored, const void *elements, size_t n);
 
 /* Counts bytes that need not be read. */
 rg_status rgi_weights_skip(rgi_weights_reader *reader, uint64_t bytes);

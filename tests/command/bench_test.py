@@ -77,6 +77,7 @@ with tempfile.TemporaryDirectory() as root:
     check("of two bandwidths the larger counts", machine["bandwidth"] == max(machine["bandwidth_before"], machine["bandwidth_after"]) > 1e8)
     check("the way of reading is told", machine["bandwidth_access"])
     check("the buffer was as large as asked for", machine["bandwidth_buffer_bytes"] == 16 << 20)
+    check("and is too small to believe", machine["bandwidth_buffer_is_small"] is True)
     check("there are peaks", machine["matrix_peak"] > 1e8 and machine["matrix_peak_registers"] > 1e8)
     check("the clock is the wall's", machine["clock"] == "wall")
     check("the model is what inspect tells", all(model[key] == facts["model"][key] for key in ("n_parameters", "weights_bytes", "weight_type", "width", "n_layers", "vocab_size")))
@@ -92,6 +93,8 @@ with tempfile.TemporaryDirectory() as root:
         check(name + ": the spread lies within the ends", 0 <= r["spread"] <= r["tokens_per_second"] / r["slowest"] - r["tokens_per_second"] / r["fastest"] + 1e-9)
         check(name + ": the share of the bandwidth", near(r["bandwidth_share"], r["tokens_per_second"] * r["bytes_per_token"] / machine["bandwidth"]))
         check(name + ": the share of the peak", near(r["matrix_share"], r["tokens_per_second"] * r["flops_per_token"] / machine["matrix_peak"]))
+        in_turn = r["bandwidth_in_turn"], r["bandwidth_share_in_turn"]
+        check(name + ": memory is read between steps, and only there", in_turn[0] > 1e8 and in_turn[1] > 0 if r["phase"] == "decode" else in_turn == (None, None))
         if r["phase"] == "decode":  # two warm-up steps of each batch; the first state is in both, so it goes on by two each time
             check(name + ": the state had read as many tokens", r["first_position"] == r["depth"] + 4 + (r["batch"] == 3))
             check(name + ": and went on", r["last_position"] == r["first_position"] + 2 * (r["runs"] - 1))
@@ -169,6 +172,9 @@ with tempfile.TemporaryDirectory() as root:
     check("a model that is not there is a failure", result.returncode == 1 and result.stderr.count("\n") == 1)
     result = run("bench", "demo", *short, "--buffer", "16", "--plot", os.path.join(root, "no/where.svg"))
     check("a picture that cannot be written is a failure", result.returncode == 1 and result.stderr.count("\n") == 1)
+    check("and the figures are printed nevertheless", "decode " in result.stdout)
+    result = run("bench", "demo", "--kernels", "--buffer", "16", "--runs", "1", "--json", "--cpu-mask", "none")
+    check("kernels that the mask leaves out are not measured", {each["rung"] for each in json.loads(result.stdout)["kernels"]} == {"portable"})
 
 print("%d passed, %d failed" % (passed, failed))
 sys.exit(failed > 0)

@@ -19,7 +19,7 @@ typedef struct loaded {
 static rg_status load_on(loaded *l, const rgi_host *host, const char *folder, bool is_mapped, bool allows_nonfinite)
 {
     rgi_checkpoint checkpoint;
-    const rgi_load_options options = { is_mapped, allows_nonfinite, NULL };
+    const rgi_load_options options = { is_mapped, allows_nonfinite, NULL, 0 };
     error = (rg_error)RG_ERROR_INIT;
     memset(l, 0, sizeof *l);
     rg_status status = rgi_hf_directory_open(&checkpoint, host, folder, &error);
@@ -513,6 +513,26 @@ TEST(weights_that_are_not_finite_are_named_with_their_index)
             }
 }
 
+/* The sigmoid would hide them, while elsewhere they show in the logits. */
+TEST(gates_are_looked_through_also_where_they_are_mapped)
+{
+    static const char *const names[] = { "model.layers.0.temporal_block.rg_lru.input_gate_weight", "model.layers.0.temporal_block.rg_lru.recurrent_gate_weight" };
+    for (size_t n = 0; n < 2; n++) {
+        loaded l;
+        tiny_init(&m);
+        tiny_write(&m, &fake, 1);
+        CHECK_EQUAL(load(&l, true), RG_OK);
+        clear(&l);
+        patch(names[n], 47, 0xff800000);
+        CHECK_EQUAL(load(&l, true), RG_ERR_NONFINITE);
+        CHECK(strstr(error.message, names[n]) && strstr(error.message, "element 47"));
+        const rgi_host host = fake_host_of(&fake);
+        CHECK_EQUAL(load_on(&l, &host, "m", true, true), RG_OK);
+        clear(&l);
+        tiny_free(&m);
+    }
+}
+
 TEST(rows_that_are_not_used_may_be_anything)
 {
     loaded l;
@@ -594,6 +614,7 @@ int main(void)
     RUN(mapped_matrices_lie_in_the_file_where_their_alignment_allows);
     RUN(a_host_can_stop_loading_at_any_time);
     RUN(weights_that_are_not_finite_are_named_with_their_index);
+    RUN(gates_are_looked_through_also_where_they_are_mapped);
     RUN(rows_that_are_not_used_may_be_anything);
     RUN(failing_memory_and_files_leave_nothing_behind);
     RUN(the_golden_models_are_loaded);

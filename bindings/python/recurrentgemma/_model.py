@@ -38,7 +38,7 @@ class Model(Owner):
         """Open a folder in Hugging Face layout, "demo", or a hub id that is in the local hub cache. Nothing is ever downloaded.
 
         threads          worker threads; default: as many as the process may use cores. Results do not depend on it
-        backend          "auto" (default), a name from build_info().backends, or the absolute path of a plugin
+        backend          "auto" (default), a name from build_info().backends, "cpu:RUNG" with a name from cpu_rungs(), or the absolute path of a plugin
         window           "deepmind", or "hf" for Hugging Face's shorter window
         map              use weights from mapped files, which then must not change
         page_length      positions in one window page
@@ -53,11 +53,12 @@ class Model(Owner):
         weight_layout    "stored", without a second copy, "packed", or "auto"; results do not depend on it
         """
         opening = Opening(path)
-        opening.set(lib.rg_model_options_set_compute, s.TYPES[compute])
-        opening.set(lib.rg_model_options_set_weight_layout, s.LAYOUTS[weight_layout])
+        opening.set(lib.rg_model_options_set_compute, s.number_of(s.TYPES, compute, "compute"))
+        opening.set(lib.rg_model_options_set_weight_layout, s.number_of(s.LAYOUTS, weight_layout, "weight_layout"))
         if cpu_mask is not None:
-            opening.set(lib.rg_model_options_set_cpu_mask, sum({s.CPU_FEATURES[name] for name in cpu_mask}))
-        opening.set(lib.rg_model_options_set_window, s.WINDOWS[window])
+            names = [cpu_mask] if isinstance(cpu_mask, str) else cpu_mask
+            opening.set(lib.rg_model_options_set_cpu_mask, sum({s.number_of(s.CPU_FEATURES, name, "cpu_mask") for name in names}))
+        opening.set(lib.rg_model_options_set_window, s.number_of(s.WINDOWS, window, "window"))
         opening.set(lib.rg_model_options_set_map, bool(map))
         opening.set(lib.rg_model_options_set_allow_nonfinite, bool(allow_nonfinite))
         opening.set(lib.rg_model_options_set_hub_cache, path_bytes(default_hub_cache() if hub_cache is None else hub_cache))

@@ -16,7 +16,7 @@ def state_options(window_type=None, wipe=False, kept_tokens=None, checkpoint_eve
         (lib.rg_state_options_set_checkpoint_bytes, checkpoint_bytes),
     )
     with handle as options:
-        check(lib.rg_state_options_set_window_type(options, s.TYPES[window_type]))
+        check(lib.rg_state_options_set_window_type(options, s.number_of(s.TYPES, window_type, "window_type")))
         check(lib.rg_state_options_set_wipe(options, bool(wipe)))
         for function, number in numbers:
             if number is not None:

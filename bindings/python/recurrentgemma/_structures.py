@@ -25,6 +25,15 @@ CPU_FEATURES = {"avx2": 1, "avx512": 2, "avx512-bf16": 4, "amx-bf16": 8, "neon":
 WANTED = {None: 0, "last": 1, "all": 2}
 STOP_REASONS = {0: None, 1: "token", 2: "string", 3: "length", 4: "interrupt", 5: "callback", 6: "error"}
 
+
+def number_of(table, name, what):
+    """The C library's number for a name; a ValueError tells the names there are."""
+    try:
+        return table[name]
+    except (KeyError, TypeError):
+        raise ValueError("%s is one of %s, not %r" % (what, ", ".join(repr(each) for each in table), name)) from None
+
+
 Bytes = POINTER(c_char)  # text that is not ended by NUL
 Floats = POINTER(c_float)
 Tokens = POINTER(c_int32)

@@ -384,21 +384,21 @@ static void amx_collect(float *sums, size_t sums_stride, const float *part_sums,
     amx_collect_tile(sums + RGI_TILE_ROWS, sums_stride, from + TILE_FLOATS, n_rows);
 }
 
-/* Columns [n, n + 32) of rows that fill more than one tile. */
-static void amx_product_panel(const rgi_product *p, size_t n, size_t depth)
+/* Columns [n, n + 32) of at most WHOLE_ROWS rows, from row m of the product on; m is a multiple of BLOCK_ROWS. */
+static void amx_product_panel(const rgi_product *p, size_t m, size_t n_rows, size_t n, size_t depth)
 {
-    _Alignas(64) float sums[RGI_PRODUCT_ROWS * RGI_PART_COLUMNS];
-    amx_panel panel = amx_panel_of(p->x, &p->w, n, p->n_columns, sums, p->first_row, p->n_rows);
-    panel.is_read_once = true;
+    _Alignas(64) float sums[WHOLE_ROWS * RGI_PART_COLUMNS];
+    amx_panel panel = amx_panel_of(p->x, &p->w, n, p->n_columns, sums, p->first_row + m, n_rows);
+    panel.is_read_once = m == 0;
     for (size_t from = 0; from < p->x->k; from += depth) {
         const size_t k = p->x->k - from < depth ? p->x->k - from : depth;
         amx_run_panel(&panel, from, k, k);
     }
-    for (size_t m = 0; m < p->n_rows; m += RGI_TILE_ROWS)
+    for (size_t i = 0; i < n_rows; i += RGI_TILE_ROWS)
         for (size_t j = 0; j < 2 && panel.w[j].n_rows; j++) {
-            const size_t left = p->n_rows - m;
-            amx_collect_tile(p->sums + m * p->sums_stride + n + j * RGI_TILE_ROWS, p->sums_stride,
-                             sums + m / BLOCK_ROWS * BLOCK_FLOATS + (m / RGI_TILE_ROWS % 2 * 2 + j) * TILE_FLOATS, left < RGI_TILE_ROWS ? left : RGI_TILE_ROWS);
+            const size_t left = n_rows - i;
+            amx_collect_tile(p->sums + (m + i) * p->sums_stride + n + j * RGI_TILE_ROWS, p->sums_stride,
+                             sums + i / BLOCK_ROWS * BLOCK_FLOATS + (i / RGI_TILE_ROWS % 2 * 2 + j) * TILE_FLOATS, left < RGI_TILE_ROWS ? left : RGI_TILE_ROWS);
         }
 }
 
@@ -410,7 +410,8 @@ static void amx_product(const rgi_product *p)
     }
     const size_t depth = amx_depth(p->x->n_rows, p->x->k);
     if (p->n_rows > RGI_TILE_ROWS) {
-        for (size_t n = 0; n < p->n_columns; n += RGI_PART_COLUMNS) amx_product_panel(p, n, depth);
+        for (size_t n = 0; n < p->n_columns; n += RGI_PART_COLUMNS)
+            for (size_t m = 0; m < p->n_rows; m += WHOLE_ROWS) amx_product_panel(p, m, p->n_rows - m < WHOLE_ROWS ? p->n_rows - m : WHOLE_ROWS, n, depth);
         return;
     }
     _Alignas(64) float sums[RGI_PRODUCT_COLUMNS / RGI_TILE_ROWS * TILE_FLOATS];

@@ -45,7 +45,7 @@ bool rgi_cpu_reserve_rooms(rgi_cpu_backend *backend, size_t bytes);
 bool rgi_cpu_reserve_packed(rgi_cpu_backend *backend, size_t bytes);
 
 /* Bytes of a room for products of so many rows, and for attention with so many heads. */
-size_t rgi_cpu_product_bytes(size_t n_rows);
+size_t rgi_cpu_product_bytes(size_t n_rows, bool is_wide);
 size_t rgi_cpu_attention_bytes(uint32_t num_heads, uint32_t num_kv_heads, uint32_t head_dim, uint32_t page_length);
 
 rg_status rgi_cpu_bind(void *self, void **weights, const rg_bind_args *args);

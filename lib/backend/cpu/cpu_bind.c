@@ -105,7 +105,7 @@ static bool reserve_for_steps(rgi_cpu_backend *backend, const rg_bind_args *args
         if (w->rank == 2) most = rgi_max_size(most, backend->kernels->packed_bytes(args->step_rows, w->shape[1], w->type, rgi_cpu_rounds(backend, w->type)));
     }
     return rgi_cpu_reserve_packed(backend, (most + 63) / 64 * 64) &&
-           rgi_cpu_reserve_rooms(backend, rgi_max_size(rgi_cpu_product_bytes(args->step_rows), rgi_cpu_attention_bytes(args->num_heads, args->num_kv_heads, args->head_dim, args->page_length)));
+           rgi_cpu_reserve_rooms(backend, rgi_max_size(rgi_cpu_product_bytes(args->step_rows, args->step_rows >= RGI_WIDE_ROWS), rgi_cpu_attention_bytes(args->num_heads, args->num_kv_heads, args->head_dim, args->page_length)));
 }
 
 rg_status rgi_cpu_bind(void *self, void **weights, const rg_bind_args *args)

@@ -125,6 +125,7 @@ typedef struct rgi_recur {
 typedef struct rgi_cpu_kernels {
     const char *name;
     uint32_t needs; /* features of the processor */
+    bool multiplies_bf16; /* rounded rows by weights of bfloat16 as they are, so that none are widened */
 
     size_t (*packed_bytes)(size_t n_rows, size_t k, int w_type, bool is_rounded);
     /* Packs rows [first_row, first_row + n_rows) of x; first_row is a multiple of RGI_PACK_ROWS, and n_rows too unless these are the last. */

@@ -67,19 +67,19 @@ static panel panel_of(size_t i, size_t columns, bool is_few)
 /* A thread's room, cut up. */
 typedef struct desk {
     float *sums, *second; /* [rows, RGI_PRODUCT_COLUMNS] */
-    float *wide;          /* widened weights; NULL: there are too few rows for that */
+    float *wide;          /* widened weights, or NULL */
 } desk;
 
-static desk lay_out(float *room, size_t n_rows)
+static desk lay_out(float *room, size_t n_rows, bool is_wide)
 {
     const size_t sums = rgi_min_size(n_rows, RGI_PRODUCT_ROWS) * RGI_PRODUCT_COLUMNS;
-    return (desk){ room, room + sums, n_rows < RGI_WIDE_ROWS ? NULL : room + 2 * sums };
+    return (desk){ room, room + sums, is_wide ? room + 2 * sums : NULL };
 }
 
-size_t rgi_cpu_product_bytes(size_t n_rows)
+size_t rgi_cpu_product_bytes(size_t n_rows, bool is_wide)
 {
     const size_t sums = rgi_min_size(n_rows, RGI_PRODUCT_ROWS) * RGI_PRODUCT_COLUMNS;
-    return (2 * sums + (n_rows < RGI_WIDE_ROWS ? 0 : RGI_PRODUCT_COLUMNS * RGI_WIDE_DEPTH)) * sizeof(float);
+    return (2 * sums + (is_wide ? RGI_PRODUCT_COLUMNS * RGI_WIDE_DEPTH : 0)) * sizeof(float);
 }
 
 /* Rows of x times the columns of a panel. */
@@ -111,7 +111,7 @@ static void make_panel(void *argument, size_t index, void *room)
     const rgi_products *p = argument;
     const rgi_panel_source *source = rgi_source_of(p, index);
     const panel columns = panel_of(index - source->first_task, source->w->shape[0], p->packed.n_rows <= FEW_ROWS);
-    const desk d = lay_out(room, p->packed.n_rows);
+    const desk d = lay_out(room, p->packed.n_rows, p->is_wide);
     for (size_t m = 0; m < p->packed.n_rows; m += RGI_PRODUCT_ROWS) {
         const size_t n_rows = rgi_min_size(RGI_PRODUCT_ROWS, p->packed.n_rows - m);
         multiply(p, &d, source, false, m, n_rows, &columns);
@@ -133,10 +133,11 @@ static rg_status multiply_rows(rgi_products *p, size_t n_rows)
 {
     rgi_cpu_backend *backend = p->backend;
     p->packed.n_rows = n_rows;
+    p->is_wide = n_rows >= RGI_WIDE_ROWS && p->packed.w_type != RG_TYPE_F32 && !(p->packed.is_rounded && backend->kernels->multiplies_bf16);
     const size_t depth = part_depth(p);
     size_t packed_bytes = backend->kernels->packed_bytes(n_rows, p->packed.k, p->packed.w_type, p->packed.is_rounded);
     packed_bytes = (packed_bytes + 63) / 64 * 64;
-    if (!rgi_cpu_reserve_packed(backend, packed_bytes + (depth ? rgi_parts_bytes(p) : 0)) || !rgi_cpu_reserve_rooms(backend, rgi_cpu_product_bytes(n_rows))) return RG_ERR_MEMORY;
+    if (!rgi_cpu_reserve_packed(backend, packed_bytes + (depth ? rgi_parts_bytes(p) : 0)) || !rgi_cpu_reserve_rooms(backend, rgi_cpu_product_bytes(n_rows, p->is_wide))) return RG_ERR_MEMORY;
     p->packed.rows = backend->packed;
     rgi_cpu_run(backend, pack_rows, p, (n_rows + RGI_PACK_ROWS - 1) / RGI_PACK_ROWS);
     if (depth)

@@ -22,6 +22,7 @@ typedef struct rgi_products {
     const rg_tensor *x;
     rgi_packed packed;
     size_t first_row; /* of x: packed row 0 */
+    bool is_wide;     /* weights are widened once for all rows */
     rgi_panel_source sources[RGI_MOST_SOURCES];
     size_t n_sources;
 } rgi_products;

@@ -82,13 +82,13 @@ static void finish_task(const rows_in_parts *parts, const task *t, const float *
     }
 }
 
-/* Threads take tasks in turn, so the next one of this thread is most likely n_threads further on; what is fetched for it is only a guess. */
+/* A thread's next task is most likely the one that follows; what is fetched for it is only a guess. */
 static void make_part(void *argument, size_t index, void *room)
 {
     (void)room;
     const rows_in_parts *parts = argument;
     const rgi_packed *x = &parts->p->packed;
-    const size_t n_threads = parts->p->backend->parallel.n_threads, guess = index + n_threads;
+    const size_t guess = index + 1;
     const task t = task_at(parts, index), after = task_at(parts, guess < parts->n_tasks ? guess : index);
     float *sums = parts->sums + index * parts->task_floats;
     rgi_part part = { .x = x, .from = parts->from, .k = rgi_min_size(parts->depth, x->k - parts->from) };

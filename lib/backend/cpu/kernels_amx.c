@@ -45,6 +45,6 @@ static void amx_transpose(void *to, size_t row_bytes, const void *from, size_t n
 #include "backend/cpu/amx_body.h"
 
 const rgi_cpu_kernels rgi_kernels_amx = {
-    .name = "amx-bf16", .needs = RG_CPU_AVX512 | RG_CPU_AVX512_BF16 | RG_CPU_AMX_BF16, AMX_KERNELS, RUNG_KERNELS
+    .name = "amx-bf16", .needs = RG_CPU_AVX512 | RG_CPU_AVX512_BF16 | RG_CPU_AMX_BF16, .multiplies_bf16 = true, AMX_KERNELS, RUNG_KERNELS
 };
 #endif

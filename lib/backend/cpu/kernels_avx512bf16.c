@@ -25,6 +25,6 @@ static inline vf vec_dot_at(vf sum, vf x, const void *w)
 #include "backend/cpu/kernels_body.h"
 
 const rgi_cpu_kernels rgi_kernels_avx512bf16 = {
-    .name = "avx512-bf16", .needs = RG_CPU_AVX512 | RG_CPU_AVX512_BF16, .packed_bytes = packed_bytes, .pack = pack, .product = product, RUNG_KERNELS
+    .name = "avx512-bf16", .needs = RG_CPU_AVX512 | RG_CPU_AVX512_BF16, .multiplies_bf16 = true, .packed_bytes = packed_bytes, .pack = pack, .product = product, RUNG_KERNELS
 };
 #endif

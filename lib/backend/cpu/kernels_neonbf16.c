@@ -126,7 +126,7 @@ static void pair_pack(const rgi_packed *packed, const float *x, size_t x_stride,
 }
 
 const rgi_cpu_kernels rgi_kernels_neonbf16 = {
-    .name = "neon-bf16", .needs = RG_CPU_NEON | RG_CPU_NEON_BF16,
+    .name = "neon-bf16", .needs = RG_CPU_NEON | RG_CPU_NEON_BF16, .multiplies_bf16 = true,
     .packed_bytes = pair_packed_bytes, .pack = pair_pack, .product = pair_product, RUNG_KERNELS
 };
 #endif
