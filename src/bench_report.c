@@ -55,6 +55,7 @@ static void json_model(json_out *json, const bench *b)
     json_open_object(json, "opening");
     json_number(json, "seconds", b->opening.seconds);
     json_measured(json, "copy_seconds", b->opening.copy_seconds);
+    json_measured(json, "copy_anew_seconds", b->opening.copy_anew_seconds);
     json_count(json, "copied_bytes", b->opening.copied_bytes);
     json_count(json, "runs", b->opening.n_runs);
     json_close_object(json);
@@ -134,7 +135,7 @@ static void print_machine(const bench *b)
     printf("peak       %.0f GFLOP/s fed from the first level of cache, %.0f from registers\n", m->fed_peak * 1e-9, m->register_peak * 1e-9);
     printf("model      %.3f G parameters, %s; kernels %s\n", (double)b->info.n_parameters * 1e-9, type_name(b->info.weight_type), b->info.kernels);
     printf("opening    %.3f s, %s", b->opening.seconds, b->plan->opening.is_mapped ? "mapped" : "into memory");
-    if (b->opening.copy_seconds > 0) printf("; all threads copy the files' bytes in %.3f s", b->opening.copy_seconds);
+    if (b->opening.copy_seconds > 0) printf("; all threads copy the files' bytes in %.3f s, mapping them anew in %.3f s", b->opening.copy_seconds, b->opening.copy_anew_seconds);
     printf("\n");
     if (m->has_cpu_clock) printf("clock      time for which this process ran, by thread; not that of the wall\n");
 }
