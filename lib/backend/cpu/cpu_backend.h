@@ -44,7 +44,7 @@ void rgi_cpu_run(rgi_cpu_backend *backend, rgi_cpu_task *task, void *argument, s
 bool rgi_cpu_reserve_rooms(rgi_cpu_backend *backend, size_t bytes);
 bool rgi_cpu_reserve_packed(rgi_cpu_backend *backend, size_t bytes);
 
-/* Bytes of a room for products of so many rows, and for attention with so many heads. */
+/* Bytes of a room for products of so many rows, is_wide with weights that are widened for all of them, and for attention with so many heads. */
 size_t rgi_cpu_product_bytes(size_t n_rows, bool is_wide);
 size_t rgi_cpu_attention_bytes(uint32_t num_heads, uint32_t num_kv_heads, uint32_t head_dim, uint32_t page_length);
 
