@@ -116,8 +116,8 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 $(BUILD)/src/machine_%.o: STRICT += -O3
 ifneq ($(filter x86_64%,$(TARGET)),)
 $(BUILD)/lib/backend/cpu/kernels_avx2.o: STRICT += -mavx2 -mfma -mf16c
-$(BUILD)/lib/backend/cpu/kernels_avx512.o: STRICT += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
-$(BUILD)/lib/backend/cpu/kernels_avx512bf16.o: STRICT += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c
+$(BUILD)/lib/backend/cpu/kernels_avx512.o: STRICT += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprfchw
+$(BUILD)/lib/backend/cpu/kernels_avx512bf16.o: STRICT += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c -mprfchw
 $(BUILD)/lib/backend/cpu/kernels_amx.o: STRICT += -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprfchw
 $(BUILD)/src/machine_avx2.o: STRICT += -mavx2 -mfma
 $(BUILD)/src/machine_avx512.o $(BUILD)/src/machine_amx.o: STRICT += -mavx512f

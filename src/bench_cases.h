@@ -12,6 +12,7 @@ typedef struct kernel_backend {
     const rg_backend_ops *ops;
     void *self;
     void *weights; /* what bind has made of the case's */
+    void *packed;  /* memory that they were packed into, or NULL */
 } kernel_backend;
 
 #define CASE_MOST_BLOCKS 32

@@ -27,11 +27,34 @@ typedef struct opening {
     uint32_t features; /* RG_CPU_... bits that may be used */
 } opening;
 
+/* Weights as the backend packs them when it does. Their rows stay, for backends to which they are given as stored. */
+static rg_status pack_weights(kernel_backend *b, const kernel_case *c, size_t n_weights)
+{
+    uint64_t all = 0;
+    for (size_t i = 0; i < n_weights; i++) {
+        c->weights[i].packed = NULL;
+        all += b->ops->packed_bytes(b->self, &c->weights[i].tensor);
+    }
+    char *at = b->packed = all > 0 ? calloc(all, 1) : NULL;
+    if (all > 0 && !at) return RG_ERR_MEMORY;
+    for (size_t i = 0; i < n_weights; i++) {
+        const rg_tensor *w = &c->weights[i].tensor;
+        const uint64_t bytes = b->ops->packed_bytes(b->self, w);
+        if (bytes == 0) continue;
+        const rg_status status = b->ops->pack(b->self, at, w, 0, w->shape[0] * w->shape[1], w->buffer);
+        if (status != RG_OK) return status;
+        c->weights[i].packed = at;
+        at += bytes;
+    }
+    return RG_OK;
+}
+
 static rg_status open_backend(kernel_backend *b, const char *name, const opening *o, const kernel_case *c)
 {
     *b = (kernel_backend){ .ops = rg_backend_builtin(name) };
     rg_status status = b->ops->open(&b->self, &o->options);
     const rg_bind_args args = { .struct_size = sizeof args, .n_weights = c->weights ? c->n_copies * c->n_matrices : 0, .weights = c->weight_list, .slice_count = 1, .slice_of = 1 };
+    if (status == RG_OK && RG_HAS(b->ops, pack)) status = pack_weights(b, c, args.n_weights);
     if (status == RG_OK && RG_HAS(b->ops, bind)) status = b->ops->bind(b->self, &b->weights, &args);
     return status;
 }
@@ -40,6 +63,7 @@ static void close_backend(kernel_backend *b)
 {
     if (b->weights && RG_HAS(b->ops, release)) b->ops->release(b->self, b->weights);
     if (b->self) b->ops->close(b->self);
+    free(b->packed);
 }
 
 static size_t result_elements(const kernel_case *c, size_t n_rows)

@@ -81,7 +81,7 @@ void case_weights(kernel_case *c, int type, uint64_t blocks, const uint64_t shap
     char *at = all;
     for (size_t i = 0; i < c->n_copies * n_matrices; i++) {
         const uint64_t *shape = shapes[i % n_matrices];
-        c->weights[i] = (rg_weight){ sizeof(rg_weight), c->name, blocks ? view(at, type, blocks, shape[0], shape[1]) : view(at, type, shape[0], shape[1], 0) };
+        c->weights[i] = (rg_weight){ sizeof(rg_weight), c->name, blocks ? view(at, type, blocks, shape[0], shape[1]) : view(at, type, shape[0], shape[1], 0), NULL };
         c->weight_list[i] = &c->weights[i];
         at += (blocks ? blocks : 1) * shape[0] * shape[1] * type_bytes(type);
     }

@@ -32,7 +32,7 @@ typedef struct model_choice {
     OPTION_CHOICE(0, "compute", "default|f32|bf16", &(choice)->compute, "how activations enter products with bf16 weights: rounded (bf16, default) or whole"), \
     OPTION_TEXT(0, "cpu-mask", "LIST", &(choice)->cpu_mask, "use these features of the processor alone: avx2, avx512, avx512-bf16, amx-bf16, neon, neon-bf16, " \
                 "separated by commas, or none, or a number of bits (default RG_CPU_MASK, else all)"), \
-    OPTION_CHOICE(0, "layout", "auto|stored|packed", &(choice)->layout, "where weights are multiplied from: as stored, or a copy in the kernels' order; auto chooses"), \
+    OPTION_CHOICE(0, "layout", "auto|stored|packed", &(choice)->layout, "where weights are multiplied from: as stored, or read into the kernels' order; auto chooses"), \
     OPTION_COUNT('t', "threads", "N", &(choice)->n_threads, 1, 1024, "worker threads, 1 to 1024 (default: all cores); results do not depend on it"), \
     OPTION_CHOICE(0, "window", "deepmind|hf", &(choice)->window,                                                               \
                   "what attention sees: as trained (W earlier tokens and itself, default) or as Hugging Face decodes (W in all)"), \

@@ -49,7 +49,7 @@ static inline void exact_multiply(const exact_kernels *kernels, unsigned n_threa
         ty = (rg_tensor){ sizeof ty, ty.buffer, 0, RG_TYPE_F32, 3, { p->n_batches, m, p->n }, { p->n, y_stride, 1 } };
         tw = rgi_tensor(tw.buffer, 0, p->type, p->n_batches, p->k, p->n);
     }
-    const rg_weight weight = { sizeof weight, "product", tw }, *weights[] = { &weight };
+    const rg_weight weight = { sizeof weight, "product", tw, NULL }, *weights[] = { &weight };
     const rg_bind_args bind = { .struct_size = sizeof bind, .n_weights = 1, .weights = weights, .slice_count = 1, .slice_of = 1 };
     rg_matmul_args args = { .struct_size = sizeof args, .y = &ty, .x = &tx, .w = &tw, .is_w_transposed = p->is_w_transposed };
     REQUIRE(rgi_backend_begin(backend) == RG_OK && rgi_backend_bind(backend, &args.weights, &bind) == RG_OK);

@@ -78,7 +78,8 @@ typedef struct rg_backend_options {
 typedef struct rg_weight {
     size_t struct_size;
     const char *name;                   /**< as in the checkpoint */
-    rg_tensor tensor;                   /**< host memory, rows contiguous; for matmul as w */
+    rg_tensor tensor;                   /**< host memory, rows contiguous; for matmul as w. Where `packed` is not NULL it has no buffer */
+    const void *packed;                 /**< what `pack` of the table made of it; NULL: it was not packed */
 } rg_weight;
 
 /**
@@ -268,7 +269,7 @@ typedef struct rg_backend_ops {
     /** Makes *self; NULL: self is NULL. */
     rg_status (*open)(void **self, const rg_backend_options *options);
     void (*close)(void *self);
-    /** Once per model: pack or upload weights. NULL: weights are used where they lie. */
+    /** Once per model: take note of weights, or upload them. NULL: weights are used where they lie. */
     rg_status (*bind)(void *self, void **weights, const rg_bind_args *args);
     void (*release)(void *self, void *weights);
     rg_status (*matmul)(void *self, const rg_matmul_args *args); /* required */
@@ -291,6 +292,12 @@ typedef struct rg_backend_ops {
     /* Fused operations; NULL: made of the ones above. */
     rg_status (*linear)(void *self, const rg_linear_args *args);
     rg_status (*recurrence)(void *self, const rg_recurrence_args *args);
+    /* Weights in an order of the backend's own, made while files are read; all NULL: none. w is a matrix [N, K] without a buffer that nothing but products reads. */
+    uint64_t (*packed_bytes)(void *self, const rg_tensor *w); /**< how much memory; 0: it stays as stored */
+    /** Elements [first, first + n) of w, row by row, into `packed`, which began as zeros when it is larger than w. Several threads call it, for parts of their own.
+     * RG_ERR_NONFINITE when one is NaN or infinite: all are packed nevertheless. */
+    rg_status (*pack)(void *self, void *packed, const rg_tensor *w, uint64_t first, uint64_t n, const void *elements);
+    void (*unpack)(void *self, void *elements, const void *packed, const rg_tensor *w, uint64_t first, uint64_t n); /**< the same bytes back */
 } rg_backend_ops;
 
 /** Whether a table has a member, whatever version it was compiled against. */

@@ -45,9 +45,9 @@ enum {
 
 /** How the backend "cpu" holds weights. */
 enum {
-    RG_LAYOUT_AUTO = 0,     /**< as stored, on every rung: a copy doubles the memory of the weights; it gained nothing where it was measured, and on amx-bf16 it was not */
-    RG_LAYOUT_STORED = 1,   /**< where they were read or mapped, without a second copy */
-    RG_LAYOUT_PACKED = 2    /**< a copy in the order in which kernels read them */
+    RG_LAYOUT_AUTO = 0,     /**< as stored, on every rung: so files can be mapped; packing gained nothing where it was measured, and on amx-bf16 it was not */
+    RG_LAYOUT_STORED = 1,   /**< where they were read or mapped */
+    RG_LAYOUT_PACKED = 2    /**< read into private memory in the order in which kernels read them; the embedding, lm_head and gates stay as stored */
 };
 
 /** Facts about an open model. Sizes are in elements unless named otherwise. */
@@ -63,7 +63,7 @@ typedef struct rg_model_info {
     int has_tokenizer;
     int has_own_head;        /**< 1 when lm_head.weight is stored and differs from the embedding */
     uint64_t n_parameters;   /**< a head that equals the embedding is counted once */
-    uint64_t weights_bytes;  /**< memory or mapping that the weights take; a packed copy (RG_LAYOUT_PACKED) takes as much again */
+    uint64_t weights_bytes;  /**< memory or mapping that the weights take */
     uint32_t page_length;    /**< positions in one window page */
     uint32_t n_threads;      /**< worker threads, the calling one included */
     rg_token bos, eos, pad;

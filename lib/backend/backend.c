@@ -168,6 +168,22 @@ void rgi_backend_unbind(rgi_backend *backend, void *weights)
     if (weights && RG_HAS(backend->ops, release)) backend->ops->release(backend->self, weights);
 }
 
+uint64_t rgi_backend_packed_bytes(rgi_backend *backend, const rg_tensor *w)
+{
+    const rg_backend_ops *ops = backend->ops;
+    return RG_HAS(ops, packed_bytes) && RG_HAS(ops, pack) && RG_HAS(ops, unpack) ? ops->packed_bytes(backend->self, w) : 0;
+}
+
+rg_status rgi_backend_pack(rgi_backend *backend, void *packed, const rg_tensor *w, uint64_t first, uint64_t n, const void *elements)
+{
+    return backend->ops->pack(backend->self, packed, w, first, n, elements);
+}
+
+void rgi_backend_unpack(rgi_backend *backend, void *elements, const void *packed, const rg_tensor *w, uint64_t first, uint64_t n)
+{
+    backend->ops->unpack(backend->self, elements, packed, w, first, n);
+}
+
 void *rgi_buffer_new(rgi_backend *backend, uint64_t bytes)
 {
     if (backend->has_host_memory) return rgi_alloc(&backend->host.allocator, bytes);

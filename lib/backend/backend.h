@@ -74,6 +74,11 @@ int rgi_backend_default_window_type(const rgi_backend *backend);
 rg_status rgi_backend_bind(rgi_backend *backend, void **weights, const rg_bind_args *args);
 void rgi_backend_unbind(rgi_backend *backend, void *weights);
 
+/* As in the table; 0 bytes for a backend that packs nothing. */
+uint64_t rgi_backend_packed_bytes(rgi_backend *backend, const rg_tensor *w);
+rg_status rgi_backend_pack(rgi_backend *backend, void *packed, const rg_tensor *w, uint64_t first, uint64_t n, const void *elements);
+void rgi_backend_unpack(rgi_backend *backend, void *elements, const void *packed, const rg_tensor *w, uint64_t first, uint64_t n);
+
 /* Memory of activations, pages and recurrent parts; NULL: none left. */
 void *rgi_buffer_new(rgi_backend *backend, uint64_t bytes);
 void rgi_buffer_free(rgi_backend *backend, void *buffer, uint64_t bytes);

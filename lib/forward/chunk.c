@@ -153,7 +153,7 @@ rg_status rgi_chunk_tap(const rgi_chunk *chunk, const char *name, int layer, con
 rg_product rgi_chunk_product(const rgi_chunk *chunk, uint32_t layer, rgi_role weight, rgi_role bias, const rg_tensor *y)
 {
     const rgi_layer_weights *w = &chunk->model->weights.layers[layer];
-    return (rg_product){ .struct_size = sizeof(rg_product), .y = y, .w = &w->tensors[weight], .bias = w->tensors[bias].buffer ? &w->tensors[bias] : NULL,
+    return (rg_product){ .struct_size = sizeof(rg_product), .y = y, .w = &w->tensors[weight], .bias = w->tensors[bias].rank > 0 ? &w->tensors[bias] : NULL,
                          .weight_index = w->matrix_index[weight] };
 }
 

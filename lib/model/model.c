@@ -64,7 +64,7 @@ static rg_status open_backend(rg_model *model, const rg_model_options *options, 
 static rg_status load_weights(rg_model *model, rgi_checkpoint *checkpoint, const rg_model_options *options, rg_error *error)
 {
     const rgi_load_options load = { options && options->is_mapped, options && options->allows_nonfinite, &model->backend->parallel,
-                                    rgi_backend_features() & model->backend->options.cpu_mask };
+                                    rgi_backend_features() & model->backend->options.cpu_mask, model->backend };
     rg_status status = rgi_backend_begin(model->backend);
     if (status != RG_OK) return rgi_fail_plain(error, status);
     status = rgi_weights_load(&model->weights, &model->config, checkpoint, &model->host, &load, error);

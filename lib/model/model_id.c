@@ -32,6 +32,7 @@
  *     H over the name of the backend; H over the names of its kernels, as rg_model_info has them  16 bytes each */
 #include "model/model_id.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -42,16 +43,19 @@
 #include "model/weights_plan.h"
 
 #define BLOCK_BYTES ((uint64_t)8 << 20)
+#define MOST_HANDS 16u /* each may need a block's room */
 
 #define MAGIC_BYTES 8u
 #define N_CONFIG_NUMBERS 17u
 #define CONFIG_BYTES (MAGIC_BYTES + 4 * N_CONFIG_NUMBERS + 8 + 4 + 4) /* before the kinds of layers */
 #define NUMERICS_BYTES (MAGIC_BYTES + 3 * 4 + 2 * 16)
 
-/* A piece of a tensor, as it is stored. */
+/* A piece of a tensor, as it is stored, or of a packed matrix. */
 typedef struct block {
     const unsigned char *bytes;
     size_t n_bytes;
+    const rg_tensor *w;   /* packed: the matrix, whose elements from `first` on these are; else NULL */
+    uint64_t first;
 } block;
 
 typedef struct hashing {
@@ -61,9 +65,14 @@ typedef struct hashing {
     block *blocks;            /* of all tensors, in that order */
     rgi_hash128 *hashes;      /* of the blocks */
     unsigned char *record;    /* what the id is the hash of */
+    unsigned char *rooms;     /* one for each hand to unpack a block in; without packed matrices NULL */
     uint64_t n_blocks, n_narrowed, n_record;
+    size_t n_hands;           /* threads that hash */
+    rgi_backend *backend;
+    atomic_size_t next;       /* block */
 } hashing;
 
+static bool is_packed(const rgi_weights *w, uint32_t index) { return w->info_packed[index] != NULL; }
 static bool is_widened(const rgi_weights *w, uint32_t index) { return w->info_tensors[index].type != w->infos[index].type; }
 static uint64_t count_blocks(const rg_tensor_info *info) { return (info->bytes + BLOCK_BYTES - 1) / BLOCK_BYTES; }
 
@@ -71,18 +80,22 @@ static rg_status reserve(hashing *h, const rg_model *model)
 {
     const rgi_weights *w = h->weights;
     const rg_allocator *allocator = &model->host.allocator;
+    bool unpacks = false;
     h->n_record = (uint64_t)CONFIG_BYTES + model->config.n_layers + 4;
     for (uint32_t i = 0; i < w->n_infos; i++) {
         h->n_record += 4 + strlen(w->infos[i].name) + 4 + 8 * (uint64_t)w->infos[i].rank + 4 + sizeof(rgi_hash128);
         h->n_blocks += count_blocks(&w->infos[i]);
         if (is_widened(w, i)) h->n_narrowed += w->infos[i].bytes;
+        unpacks = unpacks || is_packed(w, i);
     }
+    h->n_hands = (size_t)rgi_min_u64(rgi_min_u64(model->backend->parallel.n_threads, MOST_HANDS), h->n_blocks);
     h->order = rgi_alloc_array(allocator, w->n_infos, sizeof *h->order);
     h->narrowed = rgi_alloc(allocator, h->n_narrowed);
     h->blocks = rgi_alloc_array(allocator, h->n_blocks, sizeof *h->blocks);
     h->hashes = rgi_alloc_array(allocator, h->n_blocks, sizeof *h->hashes);
     h->record = rgi_alloc(allocator, h->n_record);
-    return h->order && h->narrowed && h->blocks && h->hashes && h->record ? RG_OK : RG_ERR_MEMORY;
+    h->rooms = unpacks ? rgi_alloc_array(allocator, h->n_hands, BLOCK_BYTES) : NULL;
+    return h->order && h->narrowed && (h->rooms || !unpacks) && h->blocks && h->hashes && h->record ? RG_OK : RG_ERR_MEMORY;
 }
 
 static void release(hashing *h, const rg_model *model)
@@ -93,6 +106,7 @@ static void release(hashing *h, const rg_model *model)
     rgi_free(allocator, h->blocks);
     rgi_free(allocator, h->hashes);
     rgi_free(allocator, h->record);
+    rgi_free(allocator, h->rooms);
 }
 
 static int compare_names(const void *a, const void *b, const void *context)
@@ -119,7 +133,7 @@ static void list_blocks(hashing *h)
     for (uint32_t i = 0; i < w->n_infos; i++) {
         const uint32_t index = h->order[i];
         const uint64_t n_bytes = w->infos[index].bytes;
-        const unsigned char *bytes = RG_TENSOR_DATA(&w->info_tensors[index]);
+        const unsigned char *bytes = is_packed(w, index) ? w->info_packed[index] : RG_TENSOR_DATA(&w->info_tensors[index]);
         if (is_widened(w, index)) {
             const float *values = (const float *)(const void *)bytes;
             bytes = narrowed;
@@ -128,14 +142,22 @@ static void list_blocks(hashing *h)
                 memcpy(narrowed, &half, sizeof half);
             }
         }
-        for (uint64_t at = 0; at < n_bytes; at += BLOCK_BYTES) *next++ = (block){ bytes + at, (size_t)rgi_min_u64(BLOCK_BYTES, n_bytes - at) };
+        for (uint64_t at = 0; at < n_bytes; at += BLOCK_BYTES) {
+            const size_t n = (size_t)rgi_min_u64(BLOCK_BYTES, n_bytes - at);
+            *next++ = is_packed(w, index) ? (block){ bytes, n, &w->info_tensors[index], at / rgi_stored_type_bytes(w->infos[index].type) } : (block){ bytes + at, n, NULL, 0 };
+        }
     }
 }
 
-static void hash_block(void *argument, size_t index)
+static void hash_blocks(void *argument, size_t hand)
 {
-    const hashing *h = argument;
-    h->hashes[index] = rgi_hash128_of(h->blocks[index].bytes, h->blocks[index].n_bytes);
+    hashing *h = argument;
+    for (size_t i; (i = atomic_fetch_add_explicit(&h->next, 1, memory_order_relaxed)) < h->n_blocks;) {
+        const block *b = &h->blocks[i];
+        const unsigned char *bytes = b->w ? h->rooms + hand * BLOCK_BYTES : b->bytes;
+        if (b->w) rgi_backend_unpack(h->backend, h->rooms + hand * BLOCK_BYTES, b->bytes, b->w, b->first, b->n_bytes / rgi_stored_type_bytes(b->w->type));
+        h->hashes[i] = rgi_hash128_of(bytes, b->n_bytes);
+    }
 }
 
 /* Numbers go where `at` is, which moves behind them. */
@@ -198,14 +220,15 @@ static void put_tensors(unsigned char **at, const hashing *h)
 /* Only between rgi_backend_begin and rgi_backend_end. */
 static rg_status compute(const rg_model *model, rgi_hash128 *id)
 {
-    hashing h = { .weights = &model->weights };
+    hashing h = { .weights = &model->weights, .backend = model->backend };
     const rgi_parallel *parallel = &model->backend->parallel;
     const rg_status status = reserve(&h, model);
     if (status == RG_OK) {
         for (uint32_t i = 0; i < h.weights->n_infos; i++) h.order[i] = i;
         rgi_sort(h.order, h.weights->n_infos, sizeof *h.order, compare_names, h.weights->infos);
         list_blocks(&h);
-        parallel->run(parallel->user, hash_block, &h, (size_t)h.n_blocks);
+        atomic_init(&h.next, 0);
+        parallel->run(parallel->user, hash_blocks, &h, h.n_hands);
         unsigned char *at = h.record;
         put_config(&at, model);
         put_tensors(&at, &h);

@@ -43,9 +43,19 @@ static rg_tensor make_tensor(void *data, int type, uint32_t rank, const uint64_t
 
 static uint64_t stored_bytes(const rgi_weight_slot *slot) { return slot->n_elements * rgi_stored_type_bytes(slot->stored->type); }
 
+/* A matrix that only products read may be packed. The embedding is looked up by rows, and lm_head compared with it. */
+static void ask_backend(const loader *l, rgi_weight_slot *slot)
+{
+    if (!l->reader.backend || !slot->is_matrix || slot->kind != RGI_SLOT_LAYER) return;
+    const rg_tensor w = make_tensor(NULL, slot->stored->type, slot->rank, slot->shape);
+    slot->packed_bytes = rgi_backend_packed_bytes(l->reader.backend, &w);
+}
+
 /* What a slot takes in memory. */
 static bool held_bytes(const rgi_weight_slot *slot, uint64_t *bytes)
 {
+    *bytes = slot->packed_bytes;
+    if (slot->packed_bytes > 0) return true;
     return rgi_mul_u64(slot->n_elements, slot->is_matrix ? rgi_stored_type_bytes(slot->stored->type) : sizeof(float), bytes);
 }
 
@@ -74,18 +84,19 @@ static void *take_room(loader *l, uint64_t bytes)
 }
 
 /* Adds up what will be held, lm_head apart, and the room for it: for all, so that few huge pages are cut off at a tensor's end, or with mapped files for what is
- * widened. */
+ * widened or packed. */
 static rg_status measure(loader *l, bool is_mapped, uint64_t *room)
 {
     rgi_weights *w = l->weights;
     *room = 0;
     for (size_t i = 0; i < l->plan.n_slots; i++) {
-        const rgi_weight_slot *slot = &l->plan.slots[i];
+        rgi_weight_slot *slot = &l->plan.slots[i];
         uint64_t bytes, aligned;
+        ask_backend(l, slot);
         l->reader.total += stored_bytes(slot);
         if (slot->kind == RGI_SLOT_HEAD) continue;
         if (!held_bytes(slot, &bytes) || !rgi_add_u64(w->bytes, bytes, &w->bytes) || !rgi_align_up_u64(bytes, RGI_ALIGNMENT, &aligned) ||
-            (!(slot->is_matrix && is_mapped) && !rgi_add_u64(*room, aligned, room)))
+            (!(slot->is_matrix && is_mapped && slot->packed_bytes == 0) && !rgi_add_u64(*room, aligned, room)))
             return rgi_fail_plain(l->error, RG_ERR_LIMIT);
     }
     return check_limit(l, w->bytes);
@@ -111,11 +122,12 @@ static rg_status reserve(loader *l, uint32_t n_layers, uint64_t room)
     w->matrices = rgi_alloc_array(allocator, n_matrices, sizeof *w->matrices);
     w->infos = rgi_alloc_array(allocator, n, sizeof *w->infos);
     w->info_tensors = rgi_alloc_array(allocator, n, sizeof *w->info_tensors);
+    w->info_packed = rgi_alloc_array(allocator, n, sizeof *w->info_packed);
     w->names = rgi_alloc(allocator, names);
     w->blocks = rgi_alloc_array(allocator, n_matrices + 1, sizeof *w->blocks);
     l->order = rgi_alloc_array(allocator, n, sizeof *l->order);
     l->ranges = rgi_alloc_array(allocator, n, sizeof *l->ranges);
-    if (!w->layers || !w->matrix_storage || !w->matrices || !w->infos || !w->info_tensors || !w->names || !w->blocks || !l->order || !l->ranges)
+    if (!w->layers || !w->matrix_storage || !w->matrices || !w->infos || !w->info_tensors || !w->info_packed || !w->names || !w->blocks || !l->order || !l->ranges)
         return rgi_fail_plain(l->error, RG_ERR_MEMORY);
     for (size_t i = 0; i < n; i++) l->order[i] = &l->plan.slots[i];
     rgi_sort(l->order, n, sizeof *l->order, compare_places, NULL);
@@ -167,13 +179,26 @@ static rg_tensor *target_of(loader *l, const rgi_weight_slot *slot)
 
 static void add_range(loader *l, const rgi_weight_slot *slot, rgi_range_use use, void *out)
 {
-    l->ranges[l->n_ranges++] = (rgi_weights_range){ .stored = slot->stored, .use = use, .n = slot->n_elements, .out = out };
+    l->ranges[l->n_ranges++] = (rgi_weights_range){ .stored = slot->stored, .use = use, .n = slot->n_elements, .out = out, .w = target_of(l, slot) };
+}
+
+/* Tiles and the like may have zeros behind the last elements. */
+static void place_packed(loader *l, rgi_weight_slot *slot)
+{
+    slot->packed = take_room(l, slot->packed_bytes);
+    if (slot->packed_bytes > stored_bytes(slot)) memset(slot->packed, 0, (size_t)slot->packed_bytes);
+    *target_of(l, slot) = make_tensor(NULL, slot->stored->type, slot->rank, slot->shape);
+    add_range(l, slot, RGI_RANGE_PACKED, slot->packed);
 }
 
 /* Finds a tensor's place, and lists what is to be read into it. */
-static rg_status place_slot(loader *l, const rgi_weight_slot *slot)
+static rg_status place_slot(loader *l, rgi_weight_slot *slot)
 {
     rg_tensor *target = target_of(l, slot);
+    if (slot->packed_bytes > 0) {
+        place_packed(l, slot);
+        return RG_OK;
+    }
     if (slot->is_matrix) {
         void *data = NULL;
         bool is_filled = false;
@@ -225,7 +250,7 @@ static rg_status read_head(loader *l, const rgi_weight_slot *slot)
     const uint64_t element_bytes = rgi_stored_type_bytes(slot->stored->type), n_left = slot->n_elements - n_equal;
     if (is_filled) return rgi_weights_skip(&l->reader, n_left * element_bytes);
     memcpy(data, w->embedding.buffer, (size_t)(n_equal * element_bytes));
-    const rgi_weights_range rest = { slot->stored, RGI_RANGE_KEPT, n_equal, n_left, (unsigned char *)data + n_equal * element_bytes, NULL };
+    const rgi_weights_range rest = { slot->stored, RGI_RANGE_KEPT, n_equal, n_left, (unsigned char *)data + n_equal * element_bytes, NULL, NULL };
     return rgi_weights_read(&l->reader, &rest, 1);
 }
 
@@ -255,6 +280,7 @@ static void list_infos(loader *l)
         const size_t bytes = strlen(slot->stored->name) + 1;
         memcpy(names, slot->stored->name, bytes);
         w->info_tensors[w->n_infos] = *target_of(l, slot);
+        w->info_packed[w->n_infos] = slot->packed;
         rg_tensor_info *info = &w->infos[w->n_infos++];
         *info = (rg_tensor_info){ .struct_size = sizeof *info, .name = names, .type = slot->stored->type, .rank = slot->rank, .bytes = stored_bytes(slot) };
         memcpy(info->shape, slot->shape, sizeof info->shape);
@@ -273,7 +299,7 @@ static void list_matrices(loader *l)
         const rgi_weight_slot *slot = &l->plan.slots[i];
         if (!slot->is_matrix || (slot->kind == RGI_SLOT_HEAD && !w->has_own_head)) continue;
         const uint32_t index = (uint32_t)w->n_matrices++;
-        w->matrix_storage[index] = (rg_weight){ sizeof(rg_weight), slot->name, *target_of(l, slot) };
+        w->matrix_storage[index] = (rg_weight){ sizeof(rg_weight), slot->name, *target_of(l, slot), slot->packed };
         w->matrices[index] = &w->matrix_storage[index];
         if (slot->kind == RGI_SLOT_LAYER) w->layers[slot->layer].matrix_index[slot->role] = index;
         if (slot->kind == RGI_SLOT_EMBEDDING) w->embedding_index = w->head_index = index;
@@ -330,6 +356,7 @@ rg_status rgi_weights_load(rgi_weights *weights, rgi_config *config, rgi_checkpo
     loader l = { .weights = weights, .checkpoint = checkpoint, .host = host, .error = error };
     rg_status status = rgi_weights_reader_init(&l.reader, host, options->parallel, checkpoint->files, error) ? RG_OK : rgi_fail_plain(error, RG_ERR_MEMORY);
     l.reader.allows_nonfinite = options->allows_nonfinite;
+    l.reader.backend = options->backend;
     l.reader.first_nonfinite = rgi_best_nonfinite_search(options->features);
     if (status == RG_OK) status = load(&l, config, options->is_mapped);
     if (status == RG_OK && l.uses_mapping) {
@@ -362,6 +389,7 @@ void rgi_weights_clear(rgi_weights *weights, const rgi_host *host)
     rgi_free(allocator, weights->matrices);
     rgi_free(allocator, weights->infos);
     rgi_free(allocator, weights->info_tensors);
+    rgi_free(allocator, weights->info_packed);
     rgi_free(allocator, weights->names);
     memset(weights, 0, sizeof *weights);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The weights of a model in memory: matrices as they were stored, everything small widened to float32. */
+ * The weights of a model in memory: matrices as they were stored or as the backend packs them, everything small widened to float32. */
 #ifndef RGI_WEIGHTS_H
 #define RGI_WEIGHTS_H
 
@@ -9,7 +9,7 @@
 
 typedef struct rgi_layer_weights {
     rgi_layer_kind kind;
-    rg_tensor tensors[RGI_N_ROLES];     /* buffer NULL: this layer has no such tensor */
+    rg_tensor tensors[RGI_N_ROLES];     /* rank 0: this layer has no such tensor; without a buffer: a packed matrix */
     uint32_t matrix_index[RGI_N_ROLES]; /* of matrices: index in rgi_weights.matrices */
 } rgi_layer_weights;
 
@@ -24,7 +24,8 @@ typedef struct rgi_weights {
     const rg_weight **matrices;         /* [n_matrices], for rg_bind_args */
     size_t n_matrices;
     rg_tensor_info *infos;              /* [n_infos], the tensors in use, in checkpoint order; names live in `names` */
-    rg_tensor *info_tensors;            /* [n_infos], where each of them is held */
+    rg_tensor *info_tensors;            /* [n_infos], where each of them is held; without a buffer: in the packed matrix ... */
+    const void **info_packed;           /* ... [n_infos] of it, else NULL */
     size_t n_infos;
     char *names;
     void **blocks;                      /* memory that tensors lie in */
@@ -40,6 +41,7 @@ typedef struct rgi_load_options {
     bool is_mapped, allows_nonfinite;
     const rgi_parallel *parallel; /* the backend's, which has its turn; NULL: the calling thread alone */
     uint32_t features;            /* RG_CPU_... bits that may be used */
+    rgi_backend *backend;         /* that may pack matrices which only products read; NULL: none are packed */
 } rgi_load_options;
 
 /* Reads what config asks for (and completes config->num_gate_blocks from the gates' shape). Takes files of the checkpoint over when they

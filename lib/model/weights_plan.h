@@ -20,6 +20,8 @@ typedef struct rgi_weight_slot {
     uint32_t rank;
     uint64_t shape[4];   /* as stored, but without surplus rows */
     uint64_t n_elements; /* of this shape */
+    uint64_t packed_bytes; /* for the loader: of a matrix that the backend packs, else 0 */
+    void *packed;        /* for the loader: where it is packed */
 } rgi_weight_slot;
 
 typedef struct rgi_weights_plan {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Reading tensors from files piece by piece, by several threads. A piece is a huge page of where it goes, so that no two threads fill the same
+ * Reading tensors from files piece by piece, by several threads. A piece is whole huge pages of where it goes, so that no two threads fill the same
  * one; of a piece so much is read at a time that it is in the cache still when it is looked through for NaN. */
 #include "model/weights_read.h"
 
@@ -17,7 +17,10 @@
 #error "weights are used as they are stored, little-endian; big-endian machines are not supported"
 #endif
 
-#define SCRATCH_BYTES (256u << 10) /* what is read at a time */
+#define SCRATCH_BYTES (512u << 10) /* for what is packed, by whole blocks of rows */
+#define READ_BYTES (256u << 10)    /* what is read at a time of all else */
+#define PACKED_ROWS 16u            /* backends pack them best together */
+#define ROUND_BYTES ((uint64_t)256 << 20) /* packed before the host is told of it */
 #define MOST_HANDS 32u             /* more would not read faster, and each takes its scratch */
 #define PIECES_OF_A_HAND 16u       /* in a round: a thread that was held up has the others wait for less than one of them */
 #define NONE SIZE_MAX
@@ -112,15 +115,25 @@ static rg_status read_some(const rgi_weights_reader *r, hand *h, const rgi_weigh
         *is_equal = memcmp(in, out, bytes) == 0;
         return RG_OK;
     }
+    const bool is_packed = range->use == RGI_RANGE_PACKED;
+    if (is_packed && rgi_backend_pack(r->backend, range->out, range->w, first, n, in) == RG_OK) return RG_OK;
     const size_t bad = r->allows_nonfinite ? n : r->first_nonfinite(in, n, tensor->type);
     if (bad < n) return fail_nonfinite(r, tensor, first + bad, &h->error);
     if (range->use == RGI_RANGE_WIDENED) widen((float *)(void *)out, in, n, tensor->type);
     return RG_OK;
 }
 
+/* Elements of the rows that are packed best together; 1 where that is no matter, or where they are too many for the scratch. */
+static uint64_t packed_block(const rgi_weights_range *range)
+{
+    const uint64_t n = range->use == RGI_RANGE_PACKED ? PACKED_ROWS * range->w->shape[1] : 1;
+    return n <= SCRATCH_BYTES / rgi_stored_type_bytes(range->stored->type) ? n : 1;
+}
+
 static rg_status read_piece(const rgi_weights_reader *r, hand *h, const piece *p, bool *is_equal)
 {
-    const uint64_t most = SCRATCH_BYTES / rgi_stored_type_bytes(p->range->stored->type);
+    const uint64_t block = packed_block(p->range), bytes = p->range->use == RGI_RANGE_PACKED ? SCRATCH_BYTES : READ_BYTES;
+    const uint64_t most = bytes / rgi_stored_type_bytes(p->range->stored->type) / block * block;
     for (uint64_t done = 0; done < p->n && *is_equal;) {
         const size_t n = (size_t)rgi_min_u64(p->n - done, most);
         const rg_status status = read_some(r, h, p->range, p->at + done, n, is_equal);
@@ -168,25 +181,32 @@ static rg_status run_round(rgi_weights_reader *r, size_t n_pieces, size_t *stopp
     return first->status;
 }
 
-/* The next piece of a range: to the end of the huge page that its first element goes into. */
-static piece cut(const rgi_weights_range *range, uint64_t at)
+static uint64_t out_bytes(const rgi_weights_range *range) { return range->use == RGI_RANGE_WIDENED ? sizeof(float) : rgi_stored_type_bytes(range->stored->type); }
+
+/* The next piece of a range, of about so many bytes: to the end of a huge page of where it goes, or of the block that lies across it. */
+static piece cut(const rgi_weights_range *range, uint64_t at, uint64_t bytes)
 {
-    const uint64_t out_bytes = range->use == RGI_RANGE_WIDENED ? sizeof(float) : rgi_stored_type_bytes(range->stored->type);
-    const uint64_t filled = ((uintptr_t)range->out + at * out_bytes) % RGI_HUGE_PAGE_BYTES / out_bytes;
-    return (piece){ range, at, rgi_min_u64(range->n - at, RGI_HUGE_PAGE_BYTES / out_bytes - filled) };
+    const uint64_t block = packed_block(range), begin = ((uintptr_t)range->out + at * out_bytes(range)) % RGI_HUGE_PAGE_BYTES;
+    const uint64_t end = rgi_max_u64((begin + bytes) / RGI_HUGE_PAGE_BYTES, 1) * RGI_HUGE_PAGE_BYTES;
+    const uint64_t n = ((end - begin) / out_bytes(range) + block - 1) / block * block;
+    return (piece){ range, at, rgi_min_u64(range->n - at, n) };
 }
 
-/* Cuts the pieces of a round from where *range and *at are, which move on. 0: nothing is left. */
+/* Cuts the pieces of a round from where *range and *at are, which move on. What is packed comes in large pieces first, since two hands that meet in a huge page both wait for
+ * it, and in small ones at last, so that all hands end together. 0: nothing is left. */
 static size_t cut_round(rgi_weights_reader *r, const rgi_weights_range *ranges, size_t n_ranges, size_t *range, uint64_t *at)
 {
     size_t n = 0;
-    while (n < r->n_pieces && *range < n_ranges) {
+    for (uint64_t done = 0; done < ROUND_BYTES && n < r->n_pieces && *range < n_ranges;) {
         if (*at == ranges[*range].n) {
             ++*range;
             *at = 0;
         } else {
-            r->pieces[n] = cut(&ranges[*range], *at);
-            *at += r->pieces[n++].n;
+            const bool is_large = ranges[*range].use == RGI_RANGE_PACKED && r->n_hands > 1;
+            const piece next = cut(&ranges[*range], *at, is_large ? (ROUND_BYTES - done) / (2 * r->n_hands) : 0);
+            r->pieces[n++] = next;
+            *at += next.n;
+            done += next.n * out_bytes(next.range);
         }
     }
     return n;

@@ -9,15 +9,16 @@
 #include "io/checkpoint.h"
 
 /* What is done with elements that are read. */
-typedef enum rgi_range_use { RGI_RANGE_KEPT, RGI_RANGE_WIDENED, RGI_RANGE_COMPARED } rgi_range_use;
+typedef enum rgi_range_use { RGI_RANGE_KEPT, RGI_RANGE_WIDENED, RGI_RANGE_COMPARED, RGI_RANGE_PACKED } rgi_range_use;
 
 /* Elements [first, first + n) of a stored tensor. */
 typedef struct rgi_weights_range {
     const rgi_stored_tensor *stored;
     rgi_range_use use;
     uint64_t first, n;
-    void *out;          /* where they go, as they are stored or as float32; compared: others of the same type, which are only looked at */
+    void *out;          /* where they go, as they are stored, as float32 or as the backend packs them; compared: others of the same type, which are only looked at */
     const void *mapped; /* compared: where they lie already; NULL: in the file */
+    const rg_tensor *w; /* packed: the matrix that all elements of the tensor are */
 } rgi_weights_range;
 
 typedef struct rgi_weights_reader {
@@ -26,6 +27,7 @@ typedef struct rgi_weights_reader {
     const rgi_parallel *parallel; /* NULL: the calling thread alone */
     bool allows_nonfinite;
     rgi_nonfinite_search *first_nonfinite;
+    rgi_backend *backend;         /* that packs; may be NULL when no range is packed */
     uint64_t done, total;         /* bytes of files, for progress */
     rg_error *error;
     size_t n_hands, n_pieces;     /* threads that read, pieces of a round */
@@ -35,11 +37,11 @@ typedef struct rgi_weights_reader {
 } rgi_weights_reader;
 
 /* A host's rg_io is used by the calling thread only; the system's own, by all threads. On success *reader is set but for `allows_nonfinite`, a
- * faster `first_nonfinite` and `total`. Cleared, it is also after a failure. false: no memory. */
+ * faster `first_nonfinite`, `backend` and `total`. Cleared, it is also after a failure. false: no memory. */
 bool rgi_weights_reader_init(rgi_weights_reader *reader, const rgi_host *host, const rgi_parallel *parallel, const rgi_stored_file *files, rg_error *error);
 void rgi_weights_reader_clear(rgi_weights_reader *reader);
 
-/* Reads ranges that are kept or widened. Whichever thread finds it, the error told is the first in the order of the ranges: RG_ERR_IO,
+/* Reads ranges that are kept, widened or packed. Whichever thread finds it, the error told is the first in the order of the ranges: RG_ERR_IO,
  * RG_ERR_FORMAT the file is shorter than it was, RG_ERR_NONFINITE with the tensor's name and the element's index, RG_INTERRUPTED. */
 rg_status rgi_weights_read(rgi_weights_reader *reader, const rgi_weights_range *ranges, size_t n_ranges);
 

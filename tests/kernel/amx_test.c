@@ -126,14 +126,16 @@ static void run_linear(const linear_case *c, float *y, float *z, const float *x,
     ((rgi_cpu_backend *)backend->self)->kernels = &emulated_rung;
     rg_weight list[3];
     const rg_weight *weights[3];
+    void *packed[3];
     for (size_t i = 0; i < 3; i++) {
-        list[i] = (rg_weight){ sizeof list[i], "w", rgi_tensor(w[i].stored.data, 0, RG_TYPE_BF16, c->n, c->k, 0) };
+        list[i] = (rg_weight){ sizeof list[i], "w", rgi_tensor(w[i].stored.data, 0, RG_TYPE_BF16, c->n, c->k, 0), NULL };
+        packed[i] = check_pack(backend, &list[i], 1000);
+        CHECK((packed[i] != NULL) == (c->layout == RG_LAYOUT_PACKED));
         weights[i] = &list[i];
     }
     const rg_bind_args bind = { .struct_size = sizeof bind, .n_weights = 3, .weights = weights, .slice_count = 1, .slice_of = 1 };
     void *bound = NULL;
     CHECK_RUN(backend, rgi_backend_bind(backend, &bound, &bind));
-    CHECK((bound != NULL) == (c->layout == RG_LAYOUT_PACKED));
     rg_tensor tx = rgi_tensor((float *)(uintptr_t)x, 0, RG_TYPE_F32, m, c->k, 0), ty = rgi_tensor(y, 0, RG_TYPE_F32, m, c->n, 0), tz = rgi_tensor(z, 0, RG_TYPE_F32, m, c->n, 0);
     tx.strides[0] = c->k + 3;
     const rg_product gated = { .struct_size = sizeof gated, .y = &ty, .w = &list[0].tensor, .operation = RG_GELU_GATE, .second_w = &list[1].tensor, .second_weight_index = 1 };
@@ -143,6 +145,7 @@ static void run_linear(const linear_case *c, float *y, float *z, const float *x,
     CHECK_RUN(backend, rgi_linear(backend, &args));
     rgi_backend_unbind(backend, bound);
     rgi_backend_release(backend);
+    for (size_t i = 0; i < 3; i++) free(packed[i]);
 }
 
 TEST(the_drivers_give_the_same_bits_for_one_row_and_for_many)

@@ -184,4 +184,21 @@ static inline double check_gelu_bound(double v)
         }                                                                                                                         \
     } while (0)
 
+/* A matrix as the backend packs it, handed over in parts of `part` elements, so that parts begin anywhere; its rows are hidden. The block to free, NULL: it is not
+ * packed. */
+static inline void *check_pack(rgi_backend *backend, rg_weight *weight, uint64_t part)
+{
+    const rg_tensor *w = &weight->tensor;
+    const uint64_t bytes = rgi_backend_packed_bytes(backend, w), n = w->shape[0] * w->shape[1];
+    if (bytes == 0) return NULL;
+    char *packed = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    REQUIRE(packed);
+    memset(packed, 0, bytes);
+    for (uint64_t at = 0; at < n; at += part)
+        CHECK_EQUAL(rgi_backend_pack(backend, packed, w, at, n - at < part ? n - at : part, (const char *)w->buffer + at * rgi_type_bytes(w->type)), RG_OK);
+    weight->packed = packed;
+    weight->tensor.buffer = NULL;
+    return packed;
+}
+
 #endif

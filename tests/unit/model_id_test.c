@@ -323,20 +323,22 @@ static void run_backwards(void *user, void (*task)(void *argument, size_t index)
     while (n_tasks > 0) task(argument, --n_tasks);
 }
 
-TEST(threads_mapping_and_backends_do_not_matter)
+TEST(threads_mapping_backends_and_layouts_do_not_matter)
 {
     static const char *const paths[] = { "tests/data/golden/bf16-sharded", "tests/data/golden/lru-wide", "demo" };
     for (size_t i = 0; i < 3; i++) {
-        rg_model *models[5];
-        rg_model_options *options[5];
-        for (unsigned k = 0; k < 5; k++) options[k] = new_options(k == 0 ? 1 : 4);
+        rg_model *models[6];
+        rg_model_options *options[6];
+        for (unsigned k = 0; k < 6; k++) options[k] = new_options(k == 0 ? 1 : 4);
         rg_model_options_set_map(options[2], 1);
         rg_model_options_set_backend(options[3], "auto");
         rg_model_options_set_page_length(options[3], 4);
         rg_model_options_set_parallel_for(options[4], run_backwards, NULL, 3);
-        for (unsigned k = 0; k < 5; k++) models[k] = open_model(paths[i], options[k]);
-        for (unsigned k = 1; k < 5; k++) CHECK(is_same(id_of(models[0]), id_of(models[k])));
-        for (unsigned k = 0; k < 5; k++) rg_model_close(models[k]);
+        rg_model_options_set_backend(options[5], "cpu");
+        rg_model_options_set_weight_layout(options[5], RG_LAYOUT_PACKED);
+        for (unsigned k = 0; k < 6; k++) models[k] = open_model(paths[i], options[k]);
+        for (unsigned k = 1; k < 6; k++) CHECK(is_same(id_of(models[0]), id_of(models[k])));
+        for (unsigned k = 0; k < 6; k++) rg_model_close(models[k]);
     }
 }
 
@@ -479,7 +481,7 @@ int main(void)
     RUN(a_head_counts_where_it_differs_from_the_embedding);
     RUN(every_byte_of_every_weight_counts);
     RUN(every_field_of_the_configuration_counts);
-    RUN(threads_mapping_and_backends_do_not_matter);
+    RUN(threads_mapping_backends_and_layouts_do_not_matter);
     RUN(threads_may_ask_at_the_same_time);
     RUN(asking_fails_without_memory_inside_a_call_and_after_fork);
     RUN(the_numerics_id_is_the_hash_it_is_said_to_be);

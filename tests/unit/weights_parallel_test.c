@@ -252,7 +252,7 @@ TEST(comparing_finds_the_first_piece_that_differs)
     memcpy(others, contents, 2ull * N_HALVES);
     for (int is_mapped = 0; is_mapped < 2; is_mapped++)
         for (size_t at = N_HALVES - 1; at < N_HALVES; at -= 3300017) {
-            const rgi_weights_range range = { &all, RGI_RANGE_COMPARED, 0, N_HALVES, others, is_mapped ? contents : NULL };
+            const rgi_weights_range range = { &all, RGI_RANGE_COMPARED, 0, N_HALVES, others, is_mapped ? contents : NULL, NULL };
             rgi_weights_reader reader;
             uint64_t n_equal = 0;
             REQUIRE(rgi_weights_reader_init(&reader, &host, &parallel, &stored, &error));
@@ -283,7 +283,7 @@ TEST(a_reader_without_memory_is_cleared)
         rgi_weights_reader reader;
         REQUIRE(rgi_host_init(&host, &allocator, NULL, NULL, NULL) == RG_OK);
         CHECK_EQUAL(rgi_weights_reader_init(&reader, &host, &parallel, &stored, &error), at == 4);
-        CHECK(m.peak_bytes < 9u << 20); /* however many threads there are */
+        CHECK(m.peak_bytes < 17u << 20); /* however many threads there are */
         rgi_weights_reader_clear(&reader);
         CHECK_EQUAL(m.n_live, 0);
     }
@@ -292,7 +292,7 @@ TEST(a_reader_without_memory_is_cleared)
 static void load(rgi_config *config, rgi_weights *weights, const char *model, const rgi_parallel *parallel)
 {
     const rgi_host host = new_host();
-    const rgi_load_options options = { false, false, parallel, rgi_backend_features() };
+    const rgi_load_options options = { false, false, parallel, rgi_backend_features(), NULL };
     rgi_checkpoint checkpoint;
     memset(config, 0, sizeof *config);
     REQUIRE(rgi_hf_directory_open(&checkpoint, &host, model, &error) == RG_OK);

@@ -66,7 +66,7 @@ TEST(tensors_of_several_pieces_are_widened_whole)
         fake_reset(&fake);
         REQUIRE(rgi_weights_reader_init(&reader, &host, NULL, &stored, &error));
         reader.total = file.n;
-        const rgi_weights_range range = { &tensor, RGI_RANGE_WIDENED, 0, N, wide, NULL };
+        const rgi_weights_range range = { &tensor, RGI_RANGE_WIDENED, 0, N, wide, NULL, NULL };
         CHECK_EQUAL(rgi_weights_read(&reader, &range, 1), RG_OK);
         for (size_t i = 0; i < N; i++) wrong += wide[i] != (type == RG_TYPE_BF16 ? rgi_from_bf16(halves[i]) : rgi_from_f16(halves[i]));
         CHECK_EQUAL(wrong, 0);
@@ -94,7 +94,7 @@ TEST(comparing_stops_at_the_first_piece_that_differs)
         REQUIRE(rgi_weights_reader_init(&reader, &host, NULL, &stored, &error));
         reader.total = file.n;
         others[at] = 1;
-        const rgi_weights_range range = { &tensor, RGI_RANGE_COMPARED, 0, N, others, at % 2 ? stored_halves : NULL };
+        const rgi_weights_range range = { &tensor, RGI_RANGE_COMPARED, 0, N, others, at % 2 ? stored_halves : NULL, NULL };
         CHECK_EQUAL(rgi_weights_compare(&reader, &range, &n_equal), RG_OK);
         CHECK(n_equal <= at && at - n_equal <= 1 << 20 /* a piece of 2 MiB */ && reader.done == 2 * n_equal);
         others[at] = 0;

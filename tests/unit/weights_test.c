@@ -10,6 +10,7 @@
 static fake_host fake;
 static rg_error error;
 static tiny_model m;
+static rgi_backend *packer; /* NULL: nothing is packed */
 
 typedef struct loaded {
     rgi_config config;
@@ -19,7 +20,7 @@ typedef struct loaded {
 static rg_status load_on(loaded *l, const rgi_host *host, const char *folder, bool is_mapped, bool allows_nonfinite)
 {
     rgi_checkpoint checkpoint;
-    const rgi_load_options options = { is_mapped, allows_nonfinite, NULL, 0 };
+    const rgi_load_options options = { is_mapped, allows_nonfinite, NULL, 0, packer };
     error = (rg_error)RG_ERROR_INIT;
     memset(l, 0, sizeof *l);
     rg_status status = rgi_hf_directory_open(&checkpoint, host, folder, &error);
@@ -480,22 +481,86 @@ TEST(a_host_can_stop_loading_at_any_time)
     tiny_free(&m);
 }
 
+/* Packs, and has memory of its own. */
+static rgi_backend *new_packer(void)
+{
+    rgi_host host;
+    rgi_backend *backend = NULL;
+    const rgi_backend_choice choice = { .name_or_path = "cpu", .n_threads = 1, .weight_layout = RG_LAYOUT_PACKED };
+    REQUIRE(rgi_host_init(&host, NULL, NULL, NULL, NULL) == RG_OK && rgi_backend_open(&backend, &host, &choice, NULL) == RG_OK);
+    return backend;
+}
+
+static void free_packer(void)
+{
+    if (packer) rgi_backend_release(packer);
+    packer = NULL;
+}
+
+/* Matrices that only products read have no rows any more, mapped or not; all else is as without packing. */
+TEST(packed_matrices_hold_what_was_stored)
+{
+    static const char *const folders[] = { "tests/data/golden/griffin-rra", "tests/data/golden/bf16-sharded" };
+    packer = new_packer();
+    for (size_t i = 0; i < 4; i++) {
+        rgi_host host;
+        loaded stored, packed;
+        size_t n_packed = 0;
+        rgi_backend *const kept = packer;
+        CHECK_EQUAL(rgi_host_init(&host, NULL, NULL, NULL, NULL), RG_OK);
+        CHECK_EQUAL(load_on(&packed, &host, folders[i / 2], i % 2, false), RG_OK);
+        packer = NULL;
+        CHECK_EQUAL(load_on(&stored, &host, folders[i / 2], i % 2, false), RG_OK);
+        packer = kept;
+        CHECK_EQUAL(stored.weights.n_infos, packed.weights.n_infos);
+        for (size_t t = 0; t < stored.weights.n_infos; t++) {
+            const rg_tensor *a = &stored.weights.info_tensors[t], *b = &packed.weights.info_tensors[t];
+            const size_t bytes = (size_t)(a->shape[0] * a->strides[0]) * rgi_type_bytes(a->type); /* as held: what is small is widened */
+            char *rows = malloc(bytes);
+            REQUIRE(rows);
+            if (packed.weights.info_packed[t]) {
+                CHECK(!b->buffer && rgi_backend_packed_bytes(packer, b) >= bytes);
+                rgi_backend_unpack(packer, rows, packed.weights.info_packed[t], b, 0, bytes / rgi_type_bytes(b->type));
+                n_packed++;
+            } else {
+                memcpy(rows, RG_TENSOR_DATA(b), bytes);
+            }
+            CHECK(memcmp(rows, RG_TENSOR_DATA(a), bytes) == 0);
+            free(rows);
+        }
+        size_t n_products = 0;
+        for (size_t t = 0; t < packed.weights.n_matrices; t++) {
+            const rg_weight *w = packed.weights.matrices[t];
+            const bool is_only_for_products = w->tensor.rank == 2 && t != packed.weights.embedding_index;
+            CHECK((w->packed != NULL) == is_only_for_products && (w->tensor.buffer == NULL) == is_only_for_products);
+            n_products += is_only_for_products;
+        }
+        CHECK(n_packed > 10 && n_packed == n_products);
+        rgi_weights_clear(&packed.weights, &host);
+        rgi_config_clear(&packed.config, &host);
+        rgi_weights_clear(&stored.weights, &host);
+        rgi_config_clear(&stored.config, &host);
+    }
+    free_packer();
+}
+
 TEST(weights_that_are_not_finite_are_named_with_their_index)
 {
     static const struct { const char *dtype; int64_t bits[3]; int64_t largest; } cases[] = {
         { "F32", { 0x7f800000, 0xff800000, 0x7fc00001 }, 0x7f7fffff }, { "BF16", { 0x7f80, 0xff80, 0x7f81 }, 0xff7f }, { "F16", { 0x7c00, 0xfc00, 0x7c01 }, 0x7bff } };
     static const char *const names[] = { "model.embed_tokens.weight", "model.layers.0.temporal_block.rg_lru.recurrent_param", "model.layers.1.mlp_block.up_proj.weight",
                                          "model.layers.0.temporal_block.conv_1d.weight", "model.final_norm.weight" };
-    for (int type = 0; type < 3; type++)
+    for (int type = 0; type < 6; type++) {
+        if (type >= 3) packer = new_packer();
         for (size_t n = 0; n < 5; n++)
             for (int bits = 0; bits < 4; bits++) {
                 loaded l;
                 char expected[200];
                 tiny_init(&m);
-                set_types(cases[type].dtype);
+                set_types(cases[type % 3].dtype);
                 tiny_write(&m, &fake, 1);
                 const size_t index = tiny_elements(tiny_find(&m, names[n])) - 1 - (size_t)bits;
-                patch(names[n], index, bits < 3 ? cases[type].bits[bits] : cases[type].largest);
+                patch(names[n], index, bits < 3 ? cases[type % 3].bits[bits] : cases[type % 3].largest);
                 const rg_status status = load(&l, false);
                 CHECK_EQUAL(status, bits < 3 ? RG_ERR_NONFINITE : RG_OK);
                 if (status == RG_OK) {
@@ -511,6 +576,8 @@ TEST(weights_that_are_not_finite_are_named_with_their_index)
                 clear(&l);
                 tiny_free(&m);
             }
+        free_packer();
+    }
 }
 
 /* The sigmoid would hide them, while elsewhere they show in the logits. */
@@ -550,7 +617,8 @@ TEST(rows_that_are_not_used_may_be_anything)
 
 TEST(failing_memory_and_files_leave_nothing_behind)
 {
-    for (int is_mapped = 0; is_mapped < 2; is_mapped++)
+    for (int is_mapped = 0; is_mapped < 4; is_mapped++) {
+        if (is_mapped > 1) packer = new_packer();
         for (int is_memory = 0; is_memory < 2; is_memory++)
             for (size_t nth = 1;; nth++) {
                 loaded l;
@@ -561,7 +629,7 @@ TEST(failing_memory_and_files_leave_nothing_behind)
                 patch("model.embed_tokens.weight", 3, 0x3f800000);
                 fake_reset(&fake);
                 *(is_memory ? &fake.fail_allocation_at : &fake.fail_io_at) = nth;
-                const rg_status status = load(&l, is_mapped);
+                const rg_status status = load(&l, is_mapped % 2);
                 tiny_free(&m);
                 if (status == RG_OK) {
                     CHECK(nth > 30 && nth > (is_memory ? fake.allocations : fake.io_calls)); /* no fault was overlooked */
@@ -570,6 +638,8 @@ TEST(failing_memory_and_files_leave_nothing_behind)
                 }
                 CHECK_EQUAL(status, is_memory ? RG_ERR_MEMORY : RG_ERR_IO);
             }
+        free_packer();
+    }
     fake_reset(&fake);
 }
 
@@ -613,6 +683,7 @@ int main(void)
     RUN(the_limit_on_weights_is_checked_before_they_are_read);
     RUN(mapped_matrices_lie_in_the_file_where_their_alignment_allows);
     RUN(a_host_can_stop_loading_at_any_time);
+    RUN(packed_matrices_hold_what_was_stored);
     RUN(weights_that_are_not_finite_are_named_with_their_index);
     RUN(gates_are_looked_through_also_where_they_are_mapped);
     RUN(rows_that_are_not_used_may_be_anything);

@@ -50,7 +50,7 @@ class Model(Owner):
         interrupt        an Interrupt that stops the opening
         compute          "f32": rows enter products whole; "bf16": rounded where weights are bfloat16; None: as "bf16". Part of the numerics
         cpu_mask         names out of cpu_features() that may be used, such as ["avx2"]; None: all
-        weight_layout    "stored", without a second copy, "packed", or "auto"; results do not depend on it
+        weight_layout    "stored", "packed" into the kernels' order, or "auto"; results do not depend on it
         """
         opening = Opening(path)
         opening.set(lib.rg_model_options_set_compute, s.number_of(s.TYPES, compute, "compute"))

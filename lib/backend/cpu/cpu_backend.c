@@ -56,6 +56,7 @@ static rg_status cpu_open(void **self, const rg_backend_options *options)
     backend->kernels = choose(rgi_cpu_features() & options->cpu_mask);
     backend->compute = options->compute;
     backend->layout = options->weight_layout;
+    backend->first_nonfinite = rgi_best_nonfinite_search(rgi_cpu_features() & options->cpu_mask);
     /* Whatever decides bits: the rung, and whether rows are rounded. */
     snprintf(backend->names, sizeof backend->names, "cpu %s 1%s", backend->kernels->name, backend->compute == RG_TYPE_F32 ? " f32" : "");
     *self = backend;
@@ -142,4 +143,7 @@ const rg_backend_ops rgi_cpu_ops = {
     .kernels = cpu_names,
     .linear = rgi_cpu_linear,
     .recurrence = rgi_cpu_recurrence,
+    .packed_bytes = rgi_cpu_packed_bytes,
+    .pack = rgi_cpu_pack,
+    .unpack = rgi_cpu_unpack,
 };

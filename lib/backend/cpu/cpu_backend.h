@@ -7,12 +7,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/cpu_kernels.h"
-
-/* Weights of one model: tiles where they were packed, else NULL and the weights are used where they lie. */
-typedef struct rgi_cpu_weights {
-    void **tiles; /* [n_weights], in `memory` */
-    void *memory;
-} rgi_cpu_weights;
+#include "base/finite.h"
 
 /* The tasks of a run that one thread takes first: those below `end` from `next` on. */
 typedef struct rgi_cpu_share {
@@ -27,6 +22,7 @@ typedef struct rgi_cpu_backend {
     const rgi_cpu_kernels *kernels;
     int compute;               /* RG_TYPE_DEFAULT, RG_TYPE_F32, RG_TYPE_BF16 */
     int layout;                /* RG_LAYOUT_... */
+    rgi_nonfinite_search *first_nonfinite;
     char names[64];            /* what rg_model_info.kernels shows */
     void *packed;              /* rows of x, made ready; calls take turns, so one is enough */
     size_t packed_bytes;
@@ -48,8 +44,12 @@ bool rgi_cpu_reserve_packed(rgi_cpu_backend *backend, size_t bytes);
 size_t rgi_cpu_product_bytes(size_t n_rows, bool is_wide);
 size_t rgi_cpu_attention_bytes(uint32_t num_heads, uint32_t num_kv_heads, uint32_t head_dim, uint32_t page_length);
 
+/* *weights: the tiles of each weight [n_weights], NULL where it is used as it lies; or NULL: all are. */
 rg_status rgi_cpu_bind(void *self, void **weights, const rg_bind_args *args);
 void rgi_cpu_release(void *self, void *weights);
+uint64_t rgi_cpu_packed_bytes(void *self, const rg_tensor *w);
+rg_status rgi_cpu_pack(void *self, void *packed, const rg_tensor *w, uint64_t first, uint64_t n, const void *elements);
+void rgi_cpu_unpack(void *self, void *elements, const void *packed, const rg_tensor *w, uint64_t first, uint64_t n);
 rg_status rgi_cpu_matmul(void *self, const rg_matmul_args *args);
 rg_status rgi_cpu_linear(void *self, const rg_linear_args *args);
 rg_status rgi_cpu_scan(void *self, const rg_scan_args *args);

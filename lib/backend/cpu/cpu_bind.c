@@ -7,93 +7,62 @@
 #include "base/checked.h"
 #include "base/memory.h"
 
-#define BLOCKS_OF_TASK 4 /* blocks of RGI_TILE_ROWS rows */
+static uint64_t tiles_across(const rg_tensor *w) { return (w->shape[1] + RGI_TILE_DEPTH - 1) / RGI_TILE_DEPTH; }
 
-typedef struct packing {
-    const rg_tensor *w;
-    char *tiles;
-    size_t n_blocks, n_steps;
-} packing;
-
-/* A tile of which rows or elements are missing. */
-static void pack_part(char *to, const rg_tensor *w, size_t row, size_t k)
-{
-    const size_t element = rgi_type_bytes(w->type), run = RGI_TILE_DEPTH * element, stride = w->strides[0] * element;
-    const size_t n_rows = rgi_min_size(RGI_TILE_ROWS, w->shape[0] - row), bytes = rgi_min_size(run, (w->shape[1] - k) * element);
-    const char *from = (const char *)RG_TENSOR_DATA(w) + row * stride + k * element;
-    memset(to, 0, RGI_TILE_ROWS * run);
-    for (size_t i = 0; i < n_rows; i++) memcpy(to + i * run, from + i * stride, bytes);
-}
-
-/* Steps [0, n_steps) of one row, in runs of a length that the compiler knows. */
-static inline void pack_row(char *to, const char *from, size_t n_steps, size_t run)
-{
-    for (size_t step = 0; step < n_steps; step++) memcpy(to + step * RGI_TILE_ROWS * run, from + step * run, run);
-}
-
-/* Row by row, since memory is read fastest so; the tiles of a block stay in the second cache meanwhile. */
-static void pack_block(const packing *p, size_t block)
-{
-    const size_t element = rgi_type_bytes(p->w->type), run = RGI_TILE_DEPTH * element, tile_bytes = RGI_TILE_ROWS * run, stride = p->w->strides[0] * element;
-    const size_t row = block * RGI_TILE_ROWS, n_whole = p->w->shape[0] - row >= RGI_TILE_ROWS ? p->w->shape[1] / RGI_TILE_DEPTH : 0;
-    char *tiles = p->tiles + block * p->n_steps * tile_bytes;
-    const char *rows = (const char *)RG_TENSOR_DATA(p->w) + row * stride;
-    for (size_t i = 0; i < RGI_TILE_ROWS; i++) {
-        if (element == 2) pack_row(tiles + i * run, rows + i * stride, n_whole, RGI_TILE_DEPTH * 2);
-        else pack_row(tiles + i * run, rows + i * stride, n_whole, RGI_TILE_DEPTH * 4);
-    }
-    for (size_t step = n_whole; step < p->n_steps; step++) pack_part(tiles + step * tile_bytes, p->w, row, step * RGI_TILE_DEPTH);
-}
-
-static void pack_task(void *argument, size_t index, void *room)
-{
-    (void)room;
-    const packing *p = argument;
-    for (size_t block = index * BLOCKS_OF_TASK; block < rgi_min_size((index + 1) * BLOCKS_OF_TASK, p->n_blocks); block++) pack_block(p, block);
-}
-
-/* Rank 3 are gates, [K, N], and stay as they are. false: too large. */
-static bool packing_of(packing *p, const rg_tensor *w, uint64_t *bytes)
-{
-    *p = (packing){ .w = w, .n_blocks = (w->shape[0] + RGI_TILE_ROWS - 1) / RGI_TILE_ROWS, .n_steps = (w->shape[1] + RGI_TILE_DEPTH - 1) / RGI_TILE_DEPTH };
-    *bytes = 0;
-    return w->rank != 2 || (rgi_mul_u64(p->n_blocks, p->n_steps, bytes) && rgi_mul_u64(*bytes, RGI_TILE_ROWS * RGI_TILE_DEPTH * rgi_type_bytes(w->type), bytes));
-}
-
-/* All tiles lie in one block: a block for each matrix would end in a part of a huge page. */
-static bool allocate_tiles(rgi_cpu_backend *backend, rgi_cpu_weights *bound, const rg_bind_args *args)
-{
-    uint64_t bytes, all = 0;
-    packing p;
-    for (size_t i = 0; i < args->n_weights; i++)
-        if (!packing_of(&p, &args->weights[i]->tensor, &bytes) || !rgi_add_u64(all, bytes, &all)) return false;
-    bound->tiles = rgi_alloc_array(&backend->allocator, args->n_weights, sizeof *bound->tiles);
-    bound->memory = rgi_alloc(&backend->allocator, all);
-    return bound->tiles && bound->memory;
-}
-
-static void pack_all(rgi_cpu_backend *backend, rgi_cpu_weights *bound, const rg_bind_args *args)
-{
-    char *at = bound->memory;
-    for (size_t i = 0; i < args->n_weights; i++) {
-        uint64_t bytes;
-        packing p;
-        packing_of(&p, &args->weights[i]->tensor, &bytes);
-        bound->tiles[i] = bytes ? at : NULL;
-        if (!bytes) continue;
-        p.tiles = at;
-        at += bytes;
-        rgi_cpu_run(backend, pack_task, &p, (p.n_blocks + BLOCKS_OF_TASK - 1) / BLOCKS_OF_TASK);
-    }
-}
-
-void rgi_cpu_release(void *self, void *weights)
+uint64_t rgi_cpu_packed_bytes(void *self, const rg_tensor *w)
 {
     const rgi_cpu_backend *backend = self;
-    rgi_cpu_weights *bound = weights;
-    rgi_free(&backend->allocator, bound->memory);
-    rgi_free(&backend->allocator, bound->tiles);
-    rgi_free(&backend->allocator, bound);
+    uint64_t bytes = 0;
+    if (backend->layout != RG_LAYOUT_PACKED || w->rank != 2) return 0;
+    const bool fits = rgi_mul_u64((w->shape[0] + RGI_TILE_ROWS - 1) / RGI_TILE_ROWS, tiles_across(w), &bytes) &&
+                      rgi_mul_u64(bytes, RGI_TILE_ROWS * RGI_TILE_DEPTH * rgi_type_bytes(w->type), &bytes);
+    return fits ? bytes : 0;
+}
+
+/* The end of the run of elements of one row that begins at `at` and lies in one tile. */
+static uint64_t end_of_run(const rg_tensor *w, uint64_t at, uint64_t end)
+{
+    const uint64_t k = at % w->shape[1], length = rgi_min_u64(RGI_TILE_DEPTH - k % RGI_TILE_DEPTH, w->shape[1] - k);
+    return rgi_min_u64(at + length, end);
+}
+
+static size_t place_in_tiles(const rg_tensor *w, uint64_t at)
+{
+    const uint64_t row = at / w->shape[1], k = at % w->shape[1];
+    const uint64_t tile = row / RGI_TILE_ROWS * tiles_across(w) + k / RGI_TILE_DEPTH;
+    return (size_t)(((tile * RGI_TILE_ROWS + row % RGI_TILE_ROWS) * RGI_TILE_DEPTH + k % RGI_TILE_DEPTH) * rgi_type_bytes(w->type));
+}
+
+rg_status rgi_cpu_pack(void *self, void *packed, const rg_tensor *w, uint64_t first, uint64_t n, const void *elements)
+{
+    const rgi_cpu_backend *backend = self;
+    const size_t element = rgi_type_bytes(w->type);
+    const uint64_t end = first + n, block = RGI_TILE_ROWS * w->shape[1];
+    const bool is_whole = w->shape[1] % RGI_TILE_DEPTH == 0;
+    bool is_finite = true;
+    for (uint64_t at = first, next; at < end; at = next) {
+        const char *from = (const char *)elements + (at - first) * element;
+        char *to = (char *)packed + place_in_tiles(w, at);
+        if (is_whole && at % block == 0 && end - at >= block) {
+            next = at + block;
+            is_finite = backend->kernels->pack_tiles(to, from, (size_t)w->shape[1], w->type) && is_finite;
+        } else {
+            next = end_of_run(w, at, end);
+            memcpy(to, from, (size_t)(next - at) * element);
+            is_finite = backend->first_nonfinite(from, (size_t)(next - at), w->type) == next - at && is_finite;
+        }
+    }
+    return is_finite ? RG_OK : RG_ERR_NONFINITE;
+}
+
+void rgi_cpu_unpack(void *self, void *elements, const void *packed, const rg_tensor *w, uint64_t first, uint64_t n)
+{
+    (void)self;
+    const size_t element = rgi_type_bytes(w->type);
+    for (uint64_t at = first, next; at < first + n; at = next) {
+        next = end_of_run(w, at, first + n);
+        memcpy((char *)elements + (at - first) * element, (const char *)packed + place_in_tiles(w, at), (size_t)(next - at) * element);
+    }
 }
 
 /* What single steps will need. Of rank 3 are the gates, for which no rows are packed. */
@@ -108,19 +77,17 @@ static bool reserve_for_steps(rgi_cpu_backend *backend, const rg_bind_args *args
            rgi_cpu_reserve_rooms(backend, rgi_max_size(rgi_cpu_product_bytes(args->step_rows, args->step_rows >= RGI_WIDE_ROWS), rgi_cpu_attention_bytes(args->num_heads, args->num_kv_heads, args->head_dim, args->page_length)));
 }
 
+void rgi_cpu_release(void *self, void *weights) { rgi_free(&((rgi_cpu_backend *)self)->allocator, weights); }
+
 rg_status rgi_cpu_bind(void *self, void **weights, const rg_bind_args *args)
 {
     rgi_cpu_backend *backend = self;
     *weights = NULL;
     if (!reserve_for_steps(backend, args)) return RG_ERR_MEMORY;
     if (backend->layout != RG_LAYOUT_PACKED) return RG_OK;
-    rgi_cpu_weights *bound = rgi_alloc_zeroed(&backend->allocator, sizeof *bound);
-    if (!bound) return RG_ERR_MEMORY;
-    if (!allocate_tiles(backend, bound, args)) {
-        rgi_cpu_release(backend, bound);
-        return RG_ERR_MEMORY;
-    }
-    pack_all(backend, bound, args);
-    *weights = bound;
+    const void **tiles = rgi_alloc_array(&backend->allocator, args->n_weights, sizeof *tiles);
+    if (!tiles) return RG_ERR_MEMORY;
+    for (size_t i = 0; i < args->n_weights; i++) tiles[i] = args->weights[i]->packed;
+    *weights = tiles;
     return RG_OK;
 }

@@ -137,6 +137,8 @@ typedef struct rgi_cpu_kernels {
     /* sums[m, n] of rows [first_row, first_row + n_rows), at most 16, from a panel's sums; first_row is a multiple of 16. Writes RGI_PART_COLUMNS of each row. */
     void (*collect)(float *sums, size_t sums_stride, const float *part_sums, size_t first_row, size_t n_rows);
     void (*straight)(const rgi_straight *s);
+    /* RGI_TILE_ROWS contiguous rows of k elements, a multiple of RGI_TILE_DEPTH, into tiles. Whether all are finite. */
+    bool (*pack_tiles)(void *tiles, const void *rows, size_t k, int type);
     void (*finish)(const rgi_finish *f);
 
     /* Into the order of dim in which `attend` works for keys of this type, times scale; and back, divided by sum. */

@@ -34,12 +34,12 @@ rgi_weights_at rgi_source_weights(const rgi_products *p, const rgi_panel_source 
     const rg_tensor *w = is_second ? source->second_w : source->w;
     const size_t index = is_second ? source->second_weight_index : source->weight_index;
     rgi_weights_at at = { .step_bytes = RGI_TILE_DEPTH * rgi_type_bytes(w->type) };
-    if (p->bound && p->bound->tiles[index]) {
+    if (p->tiles && p->tiles[index]) {
         at.is_packed = true;
         at.row_bytes = at.step_bytes;
         at.step_bytes = RGI_TILE_ROWS * at.row_bytes;
         at.block_bytes = (w->shape[1] + RGI_TILE_DEPTH - 1) / RGI_TILE_DEPTH * at.step_bytes;
-        at.w = p->bound->tiles[index];
+        at.w = p->tiles[index];
     } else {
         at.row_bytes = w->strides[0] * rgi_type_bytes(w->type);
         at.block_bytes = RGI_TILE_ROWS * at.row_bytes;
@@ -161,7 +161,7 @@ static rg_status run_products(rgi_cpu_backend *backend, rgi_products *p, int w_t
 
 rg_status rgi_cpu_linear(void *self, const rg_linear_args *args)
 {
-    rgi_products p = { .x = args->x, .bound = args->weights };
+    rgi_products p = { .x = args->x, .tiles = args->weights };
     for (size_t i = 0; i < args->n_products; i++) {
         const rg_product *product = args->products[i];
         const rg_tensor *second = product->operation == RG_GELU_GATE ? product->second_w : NULL;
@@ -235,7 +235,7 @@ rg_status rgi_cpu_matmul(void *self, const rg_matmul_args *args)
     for (size_t batch = 0; batch < n_batches; batch++) {
         const rg_tensor y = one_of(args->y, batch, 2), x = one_of(args->x, batch, 2), w = one_of(args->w, batch, 2);
         const rg_tensor bias = args->bias ? one_of(args->bias, batch, 1) : y;
-        rgi_products p = { .x = &x, .n_sources = 1, .bound = is_batched ? NULL : args->weights };
+        rgi_products p = { .x = &x, .n_sources = 1, .tiles = is_batched ? NULL : args->weights };
         p.sources[0] = (rgi_panel_source){ .y = &y, .w = &w, .bias = args->bias ? &bias : NULL, .weight_index = args->weight_index, .is_added = args->is_added != 0 };
         const rg_status status = run_products(backend, &p, w.type);
         if (status != RG_OK) return status;

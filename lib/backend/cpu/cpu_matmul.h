@@ -18,7 +18,7 @@ typedef struct rgi_panel_source {
 
 typedef struct rgi_products {
     rgi_cpu_backend *backend;
-    const rgi_cpu_weights *bound; /* NULL: no matrix was packed */
+    const void *const *tiles; /* of each weight, as bind returned them; NULL: no matrix was packed */
     const rg_tensor *x;
     rgi_packed packed;
     size_t first_row; /* of x: packed row 0 */
