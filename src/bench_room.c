@@ -22,7 +22,7 @@ static void *take(kernel_case *c, uint64_t bytes)
 
 static rg_tensor view(void *buffer, int type, uint64_t d0, uint64_t d1, uint64_t d2)
 {
-    rg_tensor t = { sizeof t, buffer, 0, type, d2 ? 3u : d1 ? 2u : 1u, { d0, d1, d2, 0 }, { 0, 0, 0, 0 } };
+    rg_tensor t = { sizeof t, buffer, 0, type, d2 ? 3u : d1 ? 2u : 1u, { d0, d1, d2, 0 }, { 0, 0, 0, 0 }, NULL, NULL };
     uint64_t stride = 1;
     for (uint32_t i = t.rank; i-- > 0;) {
         t.strides[i] = stride;

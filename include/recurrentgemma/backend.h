@@ -40,10 +40,12 @@ typedef struct rg_tensor {
     size_t struct_size;
     void *buffer;          /**< from buffer_new, or the address of host memory when that is NULL */
     uint64_t offset_bytes;
-    int type;              /**< RG_TYPE_F32, RG_TYPE_F16 or RG_TYPE_BF16 */
+    int type;              /**< RG_TYPE_F32, RG_TYPE_F16 or RG_TYPE_BF16; of weights with scales RG_TYPE_Q8 or RG_TYPE_Q4 */
     uint32_t rank;         /**< 1 to 4 */
     uint64_t shape[4];
-    uint64_t strides[4];   /**< the last is 1 */
+    uint64_t strides[4];   /**< the last is 1. RG_TYPE_Q8, RG_TYPE_Q4: [0] is bytes from row to row */
+    const float *scales;   /**< of each row; RG_TYPE_Q8 and RG_TYPE_Q4 only. Row n holds scales[n] times bfloat16 values */
+    const uint8_t *groups; /**< RG_TYPE_Q4: a byte for each 32 elements of a row, rows one behind the other, each of a multiple of 4 bytes */
 } rg_tensor;
 
 /** Where a tensor of a host-memory backend lies. */
@@ -99,7 +101,7 @@ typedef struct rg_bind_args {
  * y[m, n] = sum over k of x[m, k] * w(n, k), plus bias[n]; float32 in one order of k for every m and n.
  *
  * x [M, K], y [M, N] float32 views with any row stride; w [N, K] when is_w_transposed, else [K, N]; F32, F16 or BF16, used at
- * its full value. bias [N] float32 or NULL. Rank 3: the same for each index of the first dimension, bias [B, N].
+ * its full value; Q8 or Q4 when is_w_transposed, where the finished sum over bfloat16 values is multiplied by the row's scale before the bias is added. bias [N] float32 or NULL. Rank 3: the same for each index of the first dimension, bias [B, N].
  * y overlaps nothing. |y - exact| <= 2 * K * 2^-24 * sum |x||w| (+ rounding of x where a backend's documentation says so).
  */
 typedef struct rg_matmul_args {
@@ -111,7 +113,7 @@ typedef struct rg_matmul_args {
     size_t weight_index;    /**< index of w in rg_bind_args.weights */
 } rg_matmul_args;
 
-/** y[m, :] = table[tokens[m], :] * scale. table [V, D] of any type, y [M, D] float32. Griffin, section 2; specification of the scale: Gemma report. */
+/** y[m, :] = table[tokens[m], :] * scale; of a quantised table its values times (the row's scale * scale). table [V, D] of any type, y [M, D] float32. Griffin, section 2; specification of the scale: Gemma report. */
 typedef struct rg_embed_args {
     size_t struct_size;
     const rg_tensor *y, *table;

@@ -24,8 +24,8 @@ extern "C" {
 typedef struct rg_model rg_model;
 typedef struct rg_model_options rg_model_options;
 
-/** Element types of tensors and windows. */
-enum { RG_TYPE_DEFAULT = 0, RG_TYPE_F32 = 1, RG_TYPE_F16 = 2, RG_TYPE_BF16 = 3 };
+/** Element types of tensors and windows. Q8 and Q4 are for matrices of weights only: 8 and 4 bits, with a float32 scale for each row. */
+enum { RG_TYPE_DEFAULT = 0, RG_TYPE_F32 = 1, RG_TYPE_F16 = 2, RG_TYPE_BF16 = 3, RG_TYPE_Q8 = 4, RG_TYPE_Q4 = 5 };
 
 /** How many tokens a query of the attention layers sees. Part of the model's identity. */
 enum {

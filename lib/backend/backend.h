@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "base/host.h"
+#include "base/quantized.h"
 #include "base/threads.h"
 #include <recurrentgemma/backend.h>
 
@@ -101,12 +102,16 @@ rg_status rgi_conv1d(rgi_backend *backend, const rg_conv1d_args *args);
 rg_status rgi_rope(rgi_backend *backend, const rg_rope_args *args);
 rg_status rgi_window_write(rgi_backend *backend, const rg_window_write_args *args);
 
+/* Of RG_TYPE_F32, RG_TYPE_F16 and RG_TYPE_BF16. */
 static inline size_t rgi_type_bytes(int type) { return type == RG_TYPE_F32 ? 4 : 2; }
+
+/* The groups' bytes of a row of RG_TYPE_Q4; of RG_TYPE_Q8 NULL. */
+static inline const uint8_t *rgi_quantized_groups(const rg_tensor *t, size_t row) { return t->groups ? t->groups + row * rgi_quantized_row_groups(t->type, t->shape[1]) : NULL; }
 
 /* A contiguous view; unused dimensions are given as 0. */
 static inline rg_tensor rgi_tensor(void *buffer, uint64_t offset_bytes, int type, uint64_t d0, uint64_t d1, uint64_t d2)
 {
-    rg_tensor t = { sizeof t, buffer, offset_bytes, type, d2 ? 3u : d1 ? 2u : 1u, { d0, d1, d2, 0 }, { 0, 0, 0, 0 } };
+    rg_tensor t = { sizeof t, buffer, offset_bytes, type, d2 ? 3u : d1 ? 2u : 1u, { d0, d1, d2, 0 }, { 0, 0, 0, 0 }, NULL, NULL };
     uint64_t stride = 1;
     for (uint32_t i = t.rank; i-- > 0;) {
         t.strides[i] = stride;

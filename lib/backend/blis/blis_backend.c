@@ -54,6 +54,17 @@ static void widen(float *to, const uint16_t *from, int type, size_t n)
         for (size_t i = 0; i < n; i++) to[i] = rgi_from_f16(from[i]);
 }
 
+/* Elements [first, first + n) of a row of 8 or 4 bits, times its scale. */
+static void widen_quantized(float *to, const rg_tensor *w, size_t row, size_t first, size_t n)
+{
+    const char *codes = (const char *)RG_TENSOR_DATA(w) + row * w->strides[0];
+    for (size_t i = 0; i < n; i++) {
+        uint16_t value;
+        rgi_widen_quantized(&value, w->type, codes, rgi_quantized_groups(w, row), first + i, 1);
+        to[i] = rgi_from_bf16(value) * w->scales[row];
+    }
+}
+
 /* Outputs [first, first + count) of one batch index, all rows. */
 static void multiply_panel(const product *p, float *scratch, size_t batch, size_t first, size_t count)
 {
@@ -70,10 +81,15 @@ static void multiply_panel(const product *p, float *scratch, size_t batch, size_
         /* Rows of w are outputs when it is transposed, else inputs. */
         const size_t row = args->is_w_transposed ? first : k, column = args->is_w_transposed ? k : first;
         const size_t n_rows = args->is_w_transposed ? count : depth, n_columns = args->is_w_transposed ? depth : count;
-        const char *corner = w + (row * w_stride + column) * rgi_type_bytes(wt->type);
+        const bool is_quantized = rgi_is_quantized(wt->type);
+        const char *corner = is_quantized ? w : w + (row * w_stride + column) * rgi_type_bytes(wt->type);
         const float *panel = (const float *)(const void *)corner;
         size_t panel_stride = w_stride;
-        if (wt->type != RG_TYPE_F32) {
+        if (is_quantized) {
+            for (size_t r = 0; r < n_rows; r++) widen_quantized(scratch + r * n_columns, wt, row + r, column, n_columns);
+            panel = scratch;
+            panel_stride = n_columns;
+        } else if (wt->type != RG_TYPE_F32) {
             for (size_t r = 0; r < n_rows; r++) widen(scratch + r * n_columns, (const uint16_t *)(const void *)corner + r * w_stride, wt->type, n_columns);
             panel = scratch;
             panel_stride = n_columns;

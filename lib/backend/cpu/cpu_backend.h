@@ -8,6 +8,7 @@
 #include "backend/backend.h"
 #include "backend/cpu/cpu_kernels.h"
 #include "base/finite.h"
+#include "base/quantized.h"
 
 /* The tasks of a run that one thread takes first: those below `end` from `next` on. */
 typedef struct rgi_cpu_share {
@@ -40,8 +41,9 @@ void rgi_cpu_run(rgi_cpu_backend *backend, rgi_cpu_task *task, void *argument, s
 bool rgi_cpu_reserve_rooms(rgi_cpu_backend *backend, size_t bytes);
 bool rgi_cpu_reserve_packed(rgi_cpu_backend *backend, size_t bytes);
 
-/* Bytes of a room for products of so many rows, is_wide with weights that are widened for all of them, and for attention with so many heads. */
-size_t rgi_cpu_product_bytes(size_t n_rows, bool is_wide);
+/* Bytes of a room for products of so many rows, is_wide with weights that are widened for all of them, unpacked_k: with weights of 8 or 4 bits (else 0); and for
+ * attention with so many heads. */
+size_t rgi_cpu_product_bytes(size_t n_rows, bool is_wide, size_t unpacked_k);
 size_t rgi_cpu_attention_bytes(uint32_t num_heads, uint32_t num_kv_heads, uint32_t head_dim, uint32_t page_length);
 
 /* *weights: the tiles of each weight [n_weights], NULL where it is used as it lies; or NULL: all are. */
@@ -62,7 +64,9 @@ rg_status rgi_cpu_elementwise(void *self, const rg_elementwise_args *args);
 rg_status rgi_cpu_conv1d(void *self, const rg_conv1d_args *args);
 rg_status rgi_cpu_rope(void *self, const rg_rope_args *args);
 
+/* What weights of this type are multiplied as. */
+static inline int rgi_cpu_multiplied_type(int w_type) { return rgi_is_quantized(w_type) ? RG_TYPE_BF16 : w_type; }
 /* Whether rows are rounded to bfloat16 for a product with weights of this type. */
-static inline bool rgi_cpu_rounds(const rgi_cpu_backend *backend, int w_type) { return w_type == RG_TYPE_BF16 && backend->compute != RG_TYPE_F32; }
+static inline bool rgi_cpu_rounds(const rgi_cpu_backend *backend, int w_type) { return (w_type == RG_TYPE_BF16 || rgi_is_quantized(w_type)) && backend->compute != RG_TYPE_F32; }
 
 #endif

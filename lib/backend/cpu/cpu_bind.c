@@ -13,7 +13,7 @@ uint64_t rgi_cpu_packed_bytes(void *self, const rg_tensor *w)
 {
     const rgi_cpu_backend *backend = self;
     uint64_t bytes = 0;
-    if (backend->layout != RG_LAYOUT_PACKED || w->rank != 2) return 0;
+    if (backend->layout != RG_LAYOUT_PACKED || w->rank != 2 || rgi_is_quantized(w->type)) return 0;
     const bool fits = rgi_mul_u64((w->shape[0] + RGI_TILE_ROWS - 1) / RGI_TILE_ROWS, tiles_across(w), &bytes) &&
                       rgi_mul_u64(bytes, RGI_TILE_ROWS * RGI_TILE_DEPTH * rgi_type_bytes(w->type), &bytes);
     return fits ? bytes : 0;
@@ -68,13 +68,14 @@ void rgi_cpu_unpack(void *self, void *elements, const void *packed, const rg_ten
 /* What single steps will need. Of rank 3 are the gates, for which no rows are packed. */
 static bool reserve_for_steps(rgi_cpu_backend *backend, const rg_bind_args *args)
 {
-    size_t most = 0;
+    size_t most = 0, unpacked_k = 0;
     for (size_t i = 0; i < args->n_weights; i++) {
         const rg_tensor *w = &args->weights[i]->tensor;
-        if (w->rank == 2) most = rgi_max_size(most, backend->kernels->packed_bytes(args->step_rows, w->shape[1], w->type, rgi_cpu_rounds(backend, w->type)));
+        if (rgi_is_quantized(w->type)) unpacked_k = rgi_max_size(unpacked_k, w->shape[1]);
+        if (w->rank == 2) most = rgi_max_size(most, backend->kernels->packed_bytes(args->step_rows, w->shape[1], rgi_cpu_multiplied_type(w->type), rgi_cpu_rounds(backend, w->type)));
     }
     return rgi_cpu_reserve_packed(backend, (most + 63) / 64 * 64) &&
-           rgi_cpu_reserve_rooms(backend, rgi_max_size(rgi_cpu_product_bytes(args->step_rows, args->step_rows >= RGI_WIDE_ROWS), rgi_cpu_attention_bytes(args->num_heads, args->num_kv_heads, args->head_dim, args->page_length)));
+           rgi_cpu_reserve_rooms(backend, rgi_max_size(rgi_cpu_product_bytes(args->step_rows, args->step_rows >= RGI_WIDE_ROWS, unpacked_k), rgi_cpu_attention_bytes(args->num_heads, args->num_kv_heads, args->head_dim, args->page_length)));
 }
 
 void rgi_cpu_release(void *self, void *weights) { rgi_free(&((rgi_cpu_backend *)self)->allocator, weights); }

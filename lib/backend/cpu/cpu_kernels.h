@@ -85,11 +85,21 @@ typedef struct rgi_straight {
     size_t n_rows, n_columns, k;
 } rgi_straight;
 
-/* What becomes of sums: v = sums + bias; v = operation(v); y = v, or y + v. */
+/* sums[j * RGI_TILE_ROWS + i] = the one row of x times column j * apart + i of 8 or 4 bits, i < RGI_TILE_ROWS, j < RGI_PRODUCT_COLUMNS / RGI_TILE_ROWS; scales are not used. */
+typedef struct rgi_stream {
+    float *sums;
+    const rgi_packed *x;
+    int type;
+    const void *codes;      /* of column 0, row_bytes from column to column */
+    const uint8_t *groups;  /* of column 0, row_groups from column to column; RG_TYPE_Q4 only */
+    size_t row_bytes, row_groups, apart;
+} rgi_stream;
+
+/* What becomes of sums: v = sums * scales + bias; v = operation(v); y = v, or y + v. */
 typedef struct rgi_finish {
     float *y;
-    const float *sums, *bias;     /* bias may be NULL */
-    const float *second_sums, *second_bias; /* RG_GELU_GATE: y = gelu(v) * (second_sums + second_bias) */
+    const float *sums, *bias, *scales; /* bias may be NULL; scales: those that sums are multiplied by, or NULL */
+    const float *second_sums, *second_bias, *second_scales; /* RG_GELU_GATE: y = gelu(v) * (second_sums + second_bias) */
     size_t n;
     int operation;                /* 0, RG_GELU or RG_GELU_GATE */
     bool is_added;
@@ -136,7 +146,11 @@ typedef struct rgi_cpu_kernels {
     void (*accumulate)(const rgi_part *part);
     /* sums[m, n] of rows [first_row, first_row + n_rows), at most 16, from a panel's sums; first_row is a multiple of 16. Writes RGI_PART_COLUMNS of each row. */
     void (*collect)(float *sums, size_t sums_stride, const float *part_sums, size_t first_row, size_t n_rows);
+    /* The same sums as `product` of what is unpacked. false: not for such a row. NULL: never. */
+    bool (*stream)(const rgi_stream *s);
     void (*straight)(const rgi_straight *s);
+    /* Elements [first, first + n) of a row of RG_TYPE_Q8 or RG_TYPE_Q4 to bfloat16. */
+    void (*unpack)(uint16_t *to, int type, const void *codes, const uint8_t *groups, size_t first, size_t n);
     /* RGI_TILE_ROWS contiguous rows of k elements, a multiple of RGI_TILE_DEPTH, into tiles. Whether all are finite. */
     bool (*pack_tiles)(void *tiles, const void *rows, size_t k, int type);
     void (*finish)(const rgi_finish *f);

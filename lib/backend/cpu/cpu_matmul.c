@@ -7,8 +7,10 @@
 #define FEW_ROWS 5       /* so few are done when their weights have come from memory */
 #define STREAM_TASKS 8   /* that read the same streams, one after the other */
 #define MOST_ROWS 1024 /* rows packed at a time; more go through the weights again */
+#define UNPACKED_BYTES ((size_t)512 << 10) /* of columns that are unpacked together, so that they stay in the second cache */
 
 static const float *bias_at(const rg_tensor *bias, size_t n) { return bias ? (const float *)RG_TENSOR_DATA(bias) + n : NULL; }
+static const float *scales_at(const rg_tensor *w, size_t n) { return w && rgi_is_quantized(w->type) ? w->scales + n : NULL; }
 
 static void pack_rows(void *argument, size_t index, void *room)
 {
@@ -33,6 +35,7 @@ rgi_weights_at rgi_source_weights(const rgi_products *p, const rgi_panel_source 
 {
     const rg_tensor *w = is_second ? source->second_w : source->w;
     const size_t index = is_second ? source->second_weight_index : source->weight_index;
+    if (rgi_is_quantized(w->type)) return (rgi_weights_at){ 0 }; /* they lie nowhere until they are unpacked */
     rgi_weights_at at = { .step_bytes = RGI_TILE_DEPTH * rgi_type_bytes(w->type) };
     if (p->tiles && p->tiles[index]) {
         at.is_packed = true;
@@ -68,25 +71,70 @@ static panel panel_of(size_t i, size_t columns, bool is_few)
 typedef struct desk {
     float *sums, *second; /* [rows, RGI_PRODUCT_COLUMNS] */
     float *wide;          /* widened weights, or NULL */
+    uint16_t *unpacked;   /* weights of 8 or 4 bits as bfloat16 */
 } desk;
 
-static desk lay_out(float *room, size_t n_rows, bool is_wide)
+/* How many columns are unpacked together: as many as one product has, or half of them. */
+static size_t unpacked_columns(size_t k)
 {
-    const size_t sums = rgi_min_size(n_rows, RGI_PRODUCT_ROWS) * RGI_PRODUCT_COLUMNS;
-    return (desk){ room, room + sums, is_wide ? room + 2 * sums : NULL };
+    return RGI_PRODUCT_COLUMNS * rgi_unpacked_stride(k) * sizeof(uint16_t) <= UNPACKED_BYTES ? RGI_PRODUCT_COLUMNS : RGI_PART_COLUMNS;
 }
 
-size_t rgi_cpu_product_bytes(size_t n_rows, bool is_wide)
+static size_t unpacked_bytes(size_t k) { return unpacked_columns(k) * rgi_unpacked_stride(k) * sizeof(uint16_t); }
+
+/* What is unpacked comes first: products in parts, which need nothing else of a room, have it there too. */
+static desk lay_out(char *room, const rgi_products *p)
+{
+    const size_t sums = rgi_min_size(p->packed.n_rows, RGI_PRODUCT_ROWS) * RGI_PRODUCT_COLUMNS;
+    float *floats = (float *)(void *)(room + unpacked_bytes(p->unpacked_k));
+    return (desk){ floats, floats + sums, p->is_wide ? floats + 2 * sums : NULL, (uint16_t *)(void *)room };
+}
+
+size_t rgi_cpu_product_bytes(size_t n_rows, bool is_wide, size_t unpacked_k)
 {
     const size_t sums = rgi_min_size(n_rows, RGI_PRODUCT_ROWS) * RGI_PRODUCT_COLUMNS;
-    return (2 * sums + (is_wide ? RGI_PRODUCT_COLUMNS * RGI_WIDE_DEPTH : 0)) * sizeof(float);
+    return unpacked_bytes(unpacked_k) + (2 * sums + (is_wide ? RGI_PRODUCT_COLUMNS * RGI_WIDE_DEPTH : 0)) * sizeof(float);
+}
+
+rgi_weights_at rgi_unpack_columns(const rgi_products *p, const rg_tensor *w, size_t n, size_t n_columns, size_t from, size_t k, uint16_t *room)
+{
+    const size_t stride = rgi_unpacked_stride(w->shape[1]), row_bytes = stride * sizeof *room;
+    for (size_t i = 0; i < n_columns; i++)
+        p->backend->kernels->unpack(room + i * stride + from, w->type, (const char *)RG_TENSOR_DATA(w) + (n + i) * w->strides[0], rgi_quantized_groups(w, n + i), from, k);
+    return (rgi_weights_at){ .w = room, .row_bytes = row_bytes, .step_bytes = RGI_TILE_DEPTH * sizeof *room, .block_bytes = RGI_TILE_ROWS * row_bytes };
+}
+
+/* Rows of x times columns of 8 or 4 bits: as many at a time as are unpacked together. */
+static void multiply_quantized(const rgi_products *p, const desk *d, const rg_tensor *w, float *sums, size_t m, size_t n_rows, const panel *columns)
+{
+    const size_t most = unpacked_columns(p->unpacked_k), k = p->packed.k;
+    if (n_rows == 1 && columns->n_pieces > 1 && p->backend->kernels->stream) {
+        const rgi_stream s = { .sums = sums, .x = &p->packed, .type = w->type, .codes = (const char *)RG_TENSOR_DATA(w) + columns->n * w->strides[0], .groups = rgi_quantized_groups(w, columns->n),
+                               .row_bytes = w->strides[0], .row_groups = rgi_quantized_row_groups(w->type, k), .apart = columns->apart };
+        if (p->packed.n_rows == 1 && p->backend->kernels->stream(&s)) return;
+    }
+    for (size_t i = 0; i < columns->n_pieces; i++)
+        for (size_t done = 0; done < columns->n_columns; done += most) {
+            const size_t n_columns = rgi_min_size(most, columns->n_columns - done);
+            const rgi_product product = {
+                .sums = sums + i * columns->n_columns + done, .sums_stride = RGI_PRODUCT_COLUMNS, .x = &p->packed, .first_row = m, .n_rows = n_rows,
+                .w = rgi_unpack_columns(p, w, columns->n + i * columns->apart + done, n_columns, 0, k, d->unpacked), .n_columns = n_columns, .wide = d->wide,
+            };
+            p->backend->kernels->product(&product);
+        }
 }
 
 /* Rows of x times the columns of a panel. */
 static void multiply(const rgi_products *p, const desk *d, const rgi_panel_source *source, bool is_second, size_t m, size_t n_rows, const panel *columns)
 {
+    const rg_tensor *w = is_second ? source->second_w : source->w;
+    float *sums = is_second ? d->second : d->sums;
+    if (rgi_is_quantized(w->type)) {
+        multiply_quantized(p, d, w, sums, m, n_rows, columns);
+        return;
+    }
     rgi_product product = {
-        .sums = is_second ? d->second : d->sums, .sums_stride = RGI_PRODUCT_COLUMNS, .x = &p->packed, .first_row = m, .n_rows = n_rows,
+        .sums = sums, .sums_stride = RGI_PRODUCT_COLUMNS, .x = &p->packed, .first_row = m, .n_rows = n_rows,
         .w = rgi_source_weights(p, source, is_second, columns->n), .n_columns = columns->n_columns * columns->n_pieces, .wide = d->wide,
     };
     if (columns->n_pieces > 1) product.w.block_bytes *= columns->apart / RGI_TILE_ROWS;
@@ -98,8 +146,8 @@ void rgi_finish_rows(const rgi_products *p, const rgi_panel_source *source, cons
     for (size_t i = 0; i < n_rows; i++) {
         const rgi_finish finish = {
             .y = (float *)RG_TENSOR_DATA(source->y) + (p->first_row + m + i) * source->y->strides[0] + n,
-            .sums = sums + i * stride, .bias = bias_at(source->bias, n),
-            .second_sums = second + i * stride, .second_bias = bias_at(source->second_bias, n),
+            .sums = sums + i * stride, .bias = bias_at(source->bias, n), .scales = scales_at(source->w, n),
+            .second_sums = second + i * stride, .second_bias = bias_at(source->second_bias, n), .second_scales = scales_at(source->second_w, n),
             .n = n_columns, .operation = source->operation, .is_added = source->is_added,
         };
         p->backend->kernels->finish(&finish);
@@ -111,7 +159,7 @@ static void make_panel(void *argument, size_t index, void *room)
     const rgi_products *p = argument;
     const rgi_panel_source *source = rgi_source_of(p, index);
     const panel columns = panel_of(index - source->first_task, source->w->shape[0], p->packed.n_rows <= FEW_ROWS);
-    const desk d = lay_out(room, p->packed.n_rows, p->is_wide);
+    const desk d = lay_out(room, p);
     for (size_t m = 0; m < p->packed.n_rows; m += RGI_PRODUCT_ROWS) {
         const size_t n_rows = rgi_min_size(RGI_PRODUCT_ROWS, p->packed.n_rows - m);
         multiply(p, &d, source, false, m, n_rows, &columns);
@@ -137,7 +185,7 @@ static rg_status multiply_rows(rgi_products *p, size_t n_rows)
     const size_t depth = part_depth(p);
     size_t packed_bytes = backend->kernels->packed_bytes(n_rows, p->packed.k, p->packed.w_type, p->packed.is_rounded);
     packed_bytes = (packed_bytes + 63) / 64 * 64;
-    if (!rgi_cpu_reserve_packed(backend, packed_bytes + (depth ? rgi_parts_bytes(p) : 0)) || !rgi_cpu_reserve_rooms(backend, rgi_cpu_product_bytes(n_rows, p->is_wide))) return RG_ERR_MEMORY;
+    if (!rgi_cpu_reserve_packed(backend, packed_bytes + (depth ? rgi_parts_bytes(p) : 0)) || !rgi_cpu_reserve_rooms(backend, rgi_cpu_product_bytes(n_rows, p->is_wide, p->unpacked_k))) return RG_ERR_MEMORY;
     p->packed.rows = backend->packed;
     rgi_cpu_run(backend, pack_rows, p, (n_rows + RGI_PACK_ROWS - 1) / RGI_PACK_ROWS);
     if (depth)
@@ -152,7 +200,8 @@ static rg_status run_products(rgi_cpu_backend *backend, rgi_products *p, int w_t
 {
     const size_t rows = p->x->shape[0];
     p->backend = backend;
-    p->packed = (rgi_packed){ .k = p->x->shape[1], .w_type = w_type, .is_rounded = rgi_cpu_rounds(backend, w_type) };
+    p->packed = (rgi_packed){ .k = p->x->shape[1], .w_type = rgi_cpu_multiplied_type(w_type), .is_rounded = rgi_cpu_rounds(backend, w_type) };
+    p->unpacked_k = rgi_is_quantized(w_type) ? p->packed.k : 0;
     const size_t most = backend->kernels->part_depth && p->packed.is_rounded ? RGI_PART_ROWS : MOST_ROWS;
     rg_status status = RG_OK;
     for (p->first_row = 0; p->first_row < rows && status == RG_OK; p->first_row += most) status = multiply_rows(p, rgi_min_size(most, rows - p->first_row));

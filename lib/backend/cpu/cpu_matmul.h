@@ -23,6 +23,7 @@ typedef struct rgi_products {
     rgi_packed packed;
     size_t first_row; /* of x: packed row 0 */
     bool is_wide;     /* weights are widened once for all rows */
+    size_t unpacked_k; /* of weights of 8 or 4 bits, else 0 */
     rgi_panel_source sources[RGI_MOST_SOURCES];
     size_t n_sources;
 } rgi_products;
@@ -40,6 +41,10 @@ size_t rgi_cut_into_tasks(rgi_products *p, size_t columns);
 
 /* Where the weights of columns from n on lie, n a multiple of RGI_TILE_ROWS: in tiles, or as stored. is_second: of second_w. */
 rgi_weights_at rgi_source_weights(const rgi_products *p, const rgi_panel_source *source, bool is_second, size_t n);
+
+/* Weights [n_columns, from ... from + k) of a matrix of 8 or 4 bits, columns from n on, as bfloat16 in `room`, where each column has rgi_unpacked_stride(w) elements. */
+rgi_weights_at rgi_unpack_columns(const rgi_products *p, const rg_tensor *w, size_t n, size_t n_columns, size_t from, size_t k, uint16_t *room);
+static inline size_t rgi_unpacked_stride(size_t k) { return (k + RGI_TILE_DEPTH - 1) / RGI_TILE_DEPTH * RGI_TILE_DEPTH; }
 
 /* What becomes of sums [n_rows, stride] of packed rows from m on and columns [n, n + n_columns). */
 void rgi_finish_rows(const rgi_products *p, const rgi_panel_source *source, const float *sums, const float *second, size_t stride, size_t m, size_t n_rows, size_t n, size_t n_columns);

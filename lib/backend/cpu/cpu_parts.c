@@ -70,6 +70,15 @@ static rgi_weights_at panel_at(const rows_in_parts *parts, const task *t, size_t
     return rgi_source_weights(parts->p, t->source, t->source->second_w && i % 2, t->n + first);
 }
 
+/* Of weights of 8 or 4 bits: what part of a panel is multiplied with goes into the room. */
+static void unpack_panel(const rows_in_parts *parts, const task *t, size_t i, rgi_part *part, void *room)
+{
+    const rg_tensor *w = t->source->second_w && i % 2 ? t->source->second_w : t->source->w;
+    const size_t first = (t->source->second_w ? i / 2 : i) * RGI_PART_COLUMNS;
+    part->w = rgi_unpack_columns(parts->p, w, t->n + first, part->n_columns, part->from, part->k, room);
+    part->next = NULL;
+}
+
 static void finish_task(const rows_in_parts *parts, const task *t, const float *task_sums)
 {
     const size_t n_each = t->source->second_w ? 2 : 1;
@@ -85,7 +94,6 @@ static void finish_task(const rows_in_parts *parts, const task *t, const float *
 /* A thread's next task is most likely the one that follows; what is fetched for it is only a guess. */
 static void make_part(void *argument, size_t index, void *room)
 {
-    (void)room;
     const rows_in_parts *parts = argument;
     const rgi_packed *x = &parts->p->packed;
     const size_t guess = index + 1;
@@ -97,6 +105,7 @@ static void make_part(void *argument, size_t index, void *room)
         part.sums = sums + i * parts->panel_floats;
         part.w = panel_at(parts, &t, i, &part.n_columns);
         part.next = i + 1 < t.n_panels || guess < parts->n_tasks ? &next : NULL;
+        if (parts->p->unpacked_k) unpack_panel(parts, &t, i, &part, room);
         parts->p->backend->kernels->accumulate(&part);
     }
     if (parts->from + parts->depth >= x->k) finish_task(parts, &t, sums);

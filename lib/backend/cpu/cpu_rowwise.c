@@ -4,6 +4,7 @@
 #include "base/checked.h"
 
 #define ROWS 8            /* of one task */
+#define EMBEDDED 1024     /* elements that are unpacked at a time */
 #define COLUMNS 8192      /* of one task, where a row is cut */
 
 typedef struct rowwise {
@@ -21,6 +22,19 @@ static rg_status run(rgi_cpu_backend *backend, rgi_cpu_task *task, const void *a
     return RG_OK;
 }
 
+static void embed_quantized(const rowwise *r, const rg_embed_args *args, size_t m)
+{
+    const size_t token = (size_t)args->tokens[m];
+    const char *codes = (const char *)RG_TENSOR_DATA(args->table) + token * args->table->strides[0];
+    const uint8_t *groups = rgi_quantized_groups(args->table, token);
+    uint16_t values[EMBEDDED];
+    for (size_t i = 0; i < r->n_columns; i += EMBEDDED) {
+        const size_t n = rgi_min_size(EMBEDDED, r->n_columns - i);
+        r->backend->kernels->unpack(values, args->table->type, codes, groups, i, n);
+        r->backend->kernels->embed(row_of(args->y, m) + i, values, n, RG_TYPE_BF16, args->table->scales[token] * args->scale);
+    }
+}
+
 static void embed_task(void *argument, size_t index, void *room)
 {
     (void)room;
@@ -28,6 +42,10 @@ static void embed_task(void *argument, size_t index, void *room)
     const rg_embed_args *args = r->args;
     const rg_tensor *table = args->table;
     for (size_t m = index * ROWS; m < rgi_min_size(r->n_rows, (index + 1) * ROWS); m++) {
+        if (rgi_is_quantized(table->type)) {
+            embed_quantized(r, args, m);
+            continue;
+        }
         const char *row = (const char *)RG_TENSOR_DATA(table) + (size_t)args->tokens[m] * table->strides[0] * rgi_type_bytes(table->type);
         r->backend->kernels->embed(row_of(args->y, m), row, r->n_columns, table->type, args->scale);
     }

@@ -112,7 +112,8 @@ VEC_BODY void tile_row(const tile_at *t, size_t m, int type, int mr, int nr)
     for (size_t i = t->first; i < t->last; i++) tile(t, m, is_full ? i : i * (size_t)nr, is_full ? RGI_PRODUCT_COLUMNS / (size_t)nr : 1, type, mr, nr);
 }
 
-static size_t chunk_of(const rgi_product *p, int type) { return chunk_length(p->x->k, type == BOTH_BF16 ? 2560 : RGI_WIDE_DEPTH); }
+static size_t chunk_along(size_t k, int type) { return chunk_length(k, type == BOTH_BF16 ? 2560 : RGI_WIDE_DEPTH); }
+static size_t chunk_of(const rgi_product *p, int type) { return chunk_along(p->x->k, type); }
 
 static tile_at tiles_at(const rgi_product *p, size_t from, size_t chunk, size_t first, size_t last)
 {

@@ -11,6 +11,8 @@ VEC_BODY void finish_all(const rgi_finish *f, int operation)
     for (size_t i = 0; i < f->n; i += VL) {
         const size_t left = f->n - i;
         vf v = vf_load(f->sums + i), second = operation == RG_GELU_GATE ? vf_load(f->second_sums + i) : vf_zero(); /* sums have room for whole vectors */
+        if (f->scales) v = vf_mul(v, vf_get(f->scales + i, left));
+        if (operation == RG_GELU_GATE && f->second_scales) second = vf_mul(second, vf_get(f->second_scales + i, left));
         if (f->bias) v = vf_add(v, vf_get(f->bias + i, left));
         if (operation == RG_GELU_GATE && f->second_bias) second = vf_add(second, vf_get(f->second_bias + i, left));
         v = finish_one(v, second, operation);

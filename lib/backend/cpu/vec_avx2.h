@@ -9,6 +9,7 @@
 #include <immintrin.h>
 
 #include "backend/cpu/vec.h"
+#include "base/quantized.h"
 
 #define VL 8
 #define VEC_REGISTERS 16
@@ -106,5 +107,24 @@ static inline void vf_store_bf16(uint16_t *p, vf v)
     _mm_storeu_si128((__m128i *)(void *)p, _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1)));
 }
 static inline void vf_store_f16(uint16_t *p, vf v) { _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
+
+/* Of unpack_body.h: the lower and the upper bytes of 16 values, looked up apart. Indices are bytes, and what is above a code is masked. */
+#define VEC_HAS_LOOKUP 1
+static inline void vec_lookup_block(uint16_t *to, const unsigned char *words, const uint16_t steps[4])
+{
+    const __m128i first = _mm_loadu_si128((const __m128i *)(const void *)rgi_q4_values), second = _mm_loadu_si128((const __m128i *)(const void *)(rgi_q4_values + 8));
+    const __m128i low_bytes = _mm_set1_epi16(0xff);
+    const __m256i lower = _mm256_broadcastsi128_si256(_mm_packus_epi16(_mm_and_si128(first, low_bytes), _mm_and_si128(second, low_bytes)));
+    const __m256i upper = _mm256_broadcastsi128_si256(_mm_packus_epi16(_mm_srli_epi16(first, 8), _mm_srli_epi16(second, 8)));
+    const __m256i nibble = _mm256_set1_epi16(15);
+    for (int half = 0; half < 2; half++) {
+        __m256i codes = _mm256_loadu_si256((const __m256i *)(const void *)(words + 32 * half));
+        for (int j = 0; j < 4; j++, codes = _mm256_srli_epi16(codes, 4)) {
+            const __m256i at = _mm256_and_si256(codes, nibble); /* upper bytes are 0, and give value 0's, which are taken away */
+            const __m256i low = _mm256_and_si256(_mm256_shuffle_epi8(lower, at), _mm256_set1_epi16(0xff)), high = _mm256_slli_epi16(_mm256_shuffle_epi8(upper, at), 8);
+            _mm256_storeu_si256((__m256i *)(void *)(to + 32 * j + 16 * half), _mm256_add_epi16(_mm256_or_si256(low, high), _mm256_set1_epi16((short)steps[j])));
+        }
+    }
+}
 
 #endif

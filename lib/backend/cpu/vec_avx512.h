@@ -9,6 +9,7 @@
 #include <immintrin.h>
 
 #include "backend/cpu/vec.h"
+#include "base/quantized.h"
 
 #define VL 16
 #define VEC_REGISTERS 32
@@ -97,5 +98,16 @@ static inline __m256i vf_bf16_bits(vf v)
 }
 static inline void vf_store_bf16(uint16_t *p, vf v) { _mm256_storeu_si256((__m256i *)(void *)p, vf_bf16_bits(v)); }
 static inline void vf_store_f16(uint16_t *p, vf v) { _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
+
+/* Of unpack_body.h. Only the lower 5 bits of an index count, and both halves of the table are alike. */
+#define VEC_HAS_LOOKUP 1
+static inline void vec_lookup_block(uint16_t *to, const unsigned char *words, const uint16_t steps[4])
+{
+    const __m512i values = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)rgi_q4_values)), codes = _mm512_loadu_si512(words);
+    _mm512_storeu_si512(to, _mm512_add_epi16(_mm512_permutexvar_epi16(codes, values), _mm512_set1_epi16((short)steps[0])));
+    _mm512_storeu_si512(to + 32, _mm512_add_epi16(_mm512_permutexvar_epi16(_mm512_srli_epi16(codes, 4), values), _mm512_set1_epi16((short)steps[1])));
+    _mm512_storeu_si512(to + 64, _mm512_add_epi16(_mm512_permutexvar_epi16(_mm512_srli_epi16(codes, 8), values), _mm512_set1_epi16((short)steps[2])));
+    _mm512_storeu_si512(to + 96, _mm512_add_epi16(_mm512_permutexvar_epi16(_mm512_srli_epi16(codes, 12), values), _mm512_set1_epi16((short)steps[3])));
+}
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "backend/reference/math_ref.h"
 #include "base/float16.h"
+#include "base/quantized.h"
 
 #define RGI_DEFINE_DOT(suffix, type, widen)                                                   \
     static inline float rgi_dot_##suffix(const float *x, const type *w, size_t n)             \
@@ -27,6 +28,18 @@
 RGI_DEFINE_DOT(f32, float, RGI_KEEP)
 RGI_DEFINE_DOT(f16, uint16_t, rgi_from_f16)
 RGI_DEFINE_DOT(bf16, uint16_t, rgi_from_bf16)
+
+/* A row of RG_TYPE_Q8 or RG_TYPE_Q4, without its scale. */
+static inline float rgi_dot_quantized(const float *x, int type, const void *codes, const uint8_t *groups, size_t n)
+{
+    float lanes[RGI_LANES] = { 0 };
+    for (size_t k = 0; k < n; k++) {
+        uint16_t value;
+        rgi_widen_quantized(&value, type, codes, groups, k, 1);
+        lanes[k % RGI_LANES] += x[k] * rgi_from_bf16(value);
+    }
+    return rgi_lanes_sum(lanes);
+}
 
 /* w points at element 0 of a row of the given type. */
 static inline float rgi_dot(const float *x, const void *w, int type, size_t n)

@@ -33,11 +33,14 @@ static void transposed_block(const product *p, size_t batch, size_t first, size_
 {
     const rg_matmul_args *args = p->args;
     for (size_t n = first; n < first + count; n++) {
-        const char *w = element(args->w, batch, p->is_batched, n, 0);
+        const int type = args->w->type;
+        const bool is_quantized = rgi_is_quantized(type);
+        const char *w = is_quantized ? (const char *)RG_TENSOR_DATA(args->w) + n * args->w->strides[0] : element(args->w, batch, p->is_batched, n, 0);
         for (size_t m = 0; m < p->m; m++) {
             const float *x = (const float *)(const void *)element(args->x, batch, p->is_batched, m, 0);
             float *y = (float *)(void *)(uintptr_t)element(args->y, batch, p->is_batched, m, n);
-            store(args, y, rgi_dot(x, w, args->w->type, p->k), batch, n);
+            const float sum = is_quantized ? rgi_dot_quantized(x, type, w, rgi_quantized_groups(args->w, n), p->k) * args->w->scales[n] : rgi_dot(x, w, type, p->k);
+            store(args, y, sum, batch, n);
         }
     }
 }

@@ -9,6 +9,16 @@ static void embed_row(void *argument, size_t m)
     const rg_tensor *table = args->table;
     const size_t width = args->y->shape[1], at = (size_t)args->tokens[m] * table->strides[0];
     float *y = rgi_row(args->y, m);
+    if (rgi_is_quantized(table->type)) {
+        const size_t token = (size_t)args->tokens[m];
+        const float scale = table->scales[token] * args->scale;
+        for (size_t i = 0; i < width; i++) {
+            uint16_t value;
+            rgi_widen_quantized(&value, table->type, (const char *)RG_TENSOR_DATA(table) + at, rgi_quantized_groups(table, token), i, 1);
+            y[i] = rgi_from_bf16(value) * scale;
+        }
+        return;
+    }
     if (table->type == RG_TYPE_F32) {
         const float *row = (const float *)RG_TENSOR_DATA(table) + at;
         for (size_t i = 0; i < width; i++) y[i] = row[i] * args->scale;
