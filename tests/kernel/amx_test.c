@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The scheme of lib/backend/cpu/amx_body.h with emulated tiles: the definition's bits for every shape and layout, through kernels and through the drivers. */
 #include "amx_check.h"
+#include "quantized_check.h"
 
 #include "backend/cpu/vec_portable.h"
 
@@ -179,6 +180,42 @@ TEST(the_drivers_give_the_same_bits_for_one_row_and_for_many)
     check_tiles_are_left();
 }
 
+/* Weights of 8 and 4 bits are unpacked part by part where rows are many, and give the bits of bfloat16 ones times their scales. */
+static void multiply_values(float *y, const float *x, const rg_tensor *w, size_t m)
+{
+    rgi_host host;
+    rgi_backend *backend = NULL;
+    const rgi_backend_choice choice = { .name_or_path = "cpu", .n_threads = 2 };
+    REQUIRE(rgi_host_init(&host, NULL, NULL, NULL, NULL) == RG_OK && rgi_backend_open(&backend, &host, &choice, NULL) == RG_OK);
+    ((rgi_cpu_backend *)backend->self)->kernels = &emulated_rung;
+    const rg_tensor ty = rgi_tensor(y, 0, RG_TYPE_F32, m, w->shape[0], 0), tx = rgi_tensor((float *)(uintptr_t)x, 0, RG_TYPE_F32, m, w->shape[1], 0);
+    const rg_matmul_args args = { .struct_size = sizeof args, .y = &ty, .x = &tx, .w = w, .is_w_transposed = 1 };
+    CHECK_RUN(backend, rgi_matmul(backend, &args));
+    rgi_backend_release(backend);
+}
+
+TEST(products_of_8_and_4_bits_are_those_of_bfloat16)
+{
+    static const size_t shapes[][3] = { { 1, 33, 129 }, { 40, 70, 600 }, { 260, 100, 700 }, { 515, 40, 1300 } };
+    for (size_t i = 0; i < 4; i++)
+        for (int type = RG_TYPE_Q8; type <= RG_TYPE_Q4; type++) {
+            const size_t m = shapes[i][0], n = shapes[i][1], k = shapes[i][2];
+            quantized q = quantized_new(type, n, k);
+            float *x = malloc(m * k * sizeof *x), *y = malloc(m * n * sizeof *y), *plain = malloc(m * n * sizeof *plain);
+            REQUIRE(x && y && plain);
+            for (size_t j = 0; j < m * k; j++) x[j] = check_normal();
+            multiply_values(y, x, &q.w, m);
+            multiply_values(plain, x, &q.values, m);
+            size_t n_other = 0;
+            for (size_t j = 0; j < m * n; j++) n_other += y[j] != plain[j] * q.scales[j % n];
+            CHECK_EQUAL(n_other, 0);
+            quantized_free(&q);
+            free(x);
+            free(y);
+            free(plain);
+        }
+}
+
 int main(void)
 {
     RUN(a_tile_product_is_what_the_manual_says);
@@ -187,5 +224,6 @@ int main(void)
     RUN(products_keep_the_bound_of_the_arithmetic);
     RUN(a_nan_stays_in_its_row_and_an_infinity_in_its_column);
     RUN(the_drivers_give_the_same_bits_for_one_row_and_for_many);
+    RUN(products_of_8_and_4_bits_are_those_of_bfloat16);
     return test_end();
 }

@@ -30,6 +30,28 @@ VEC_APART static void stream_q8(float *to, const uint16_t *x, const stream_rows 
     stream_done(to, sums, is_first);
 }
 
+/* What n groups, a multiple of 4, add to the bits of their values. */
+VEC_BODY void stream_steps(uint16_t *steps, const uint8_t *groups, size_t n)
+{
+    typedef uint8_t bytes_16 __attribute__((vector_size(16)));
+    typedef uint8_t bytes_4 __attribute__((vector_size(4)));
+    typedef uint16_t words_16 __attribute__((vector_size(32)));
+    typedef uint16_t words_4 __attribute__((vector_size(8)));
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        bytes_16 some;
+        memcpy(&some, groups + i, sizeof some);
+        const words_16 wide = __builtin_convertvector(some, words_16) * RGI_Q4_STEP;
+        memcpy(steps + i, &wide, sizeof wide);
+    }
+    for (; i < n; i += 4) {
+        bytes_4 some;
+        memcpy(&some, groups + i, sizeof some);
+        const words_4 wide = __builtin_convertvector(some, words_4) * RGI_Q4_STEP;
+        memcpy(steps + i, &wide, sizeof wide);
+    }
+}
+
 /* Elements [i, end) of one block, group by group: a chunk may begin and end within a block. */
 VEC_BODY void stream_q4_groups(vf *sums, const uint16_t *x, const stream_rows *rows, size_t i, size_t end)
 {
@@ -37,7 +59,7 @@ VEC_BODY void stream_q4_groups(vf *sums, const uint16_t *x, const stream_rows *r
         const vf row = vf_load((const float *)(const void *)(x + i));
         const size_t at = i / RGI_Q4_BLOCK * RGI_Q4_BLOCK_BYTES;
         for (size_t j = 0; j < STREAMS; j++)
-            sums[j] = vec_dot_q4(sums[j], row, rows->codes[j] + at, (int)(i % RGI_Q4_BLOCK / RGI_Q4_GROUP), (uint16_t)(RGI_Q4_STEP * rows->groups[j][i / RGI_Q4_GROUP]));
+            sums[j] = vec_dot_q4(sums[j], row, vf_load((const float *)(const void *)(rows->codes[j] + at)), (int)(i % RGI_Q4_BLOCK / RGI_Q4_GROUP), (uint16_t)(RGI_Q4_STEP * rows->groups[j][i / RGI_Q4_GROUP]));
     }
 }
 
@@ -47,8 +69,7 @@ VEC_APART static void stream_q4(float *to, const uint16_t *x, const stream_rows 
     const size_t end = from + k, ceiling = (from + RGI_Q4_BLOCK - 1) / RGI_Q4_BLOCK * RGI_Q4_BLOCK, first = ceiling < end ? ceiling : end;
     const size_t last = first + (end - first) / RGI_Q4_BLOCK * RGI_Q4_BLOCK;
     uint16_t steps[STREAMS][STREAM_MOST / RGI_Q4_GROUP];
-    for (size_t j = 0; j < STREAMS; j++)
-        for (size_t g = 0; g < (last - first) / RGI_Q4_GROUP; g++) steps[j][g] = (uint16_t)(RGI_Q4_STEP * rows->groups[j][first / RGI_Q4_GROUP + g]);
+    for (size_t j = 0; j < STREAMS; j++) stream_steps(steps[j], rows->groups[j] + first / RGI_Q4_GROUP, (last - first) / RGI_Q4_GROUP);
     vf sums[STREAMS];
     VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) sums[j] = vf_zero();
     stream_q4_groups(sums, x, rows, from, first);
@@ -58,8 +79,10 @@ VEC_APART static void stream_q4(float *to, const uint16_t *x, const stream_rows 
         VEC_UNROLL for (size_t q = 0; q < 4; q++) row[q] = vf_load((const float *)(const void *)(x + i + q * RGI_Q4_GROUP));
         VEC_UNROLL for (size_t j = 0; j < STREAMS; j++)
         {
+            vf block = vf_load((const float *)(const void *)(rows->codes[j] + at));
+            VEC_HOLD(block);
             __builtin_prefetch(rows->codes[j] + at + STREAM_AHEAD);
-            VEC_UNROLL for (int q = 0; q < 4; q++) sums[j] = vec_dot_q4(sums[j], row[q], rows->codes[j] + at, q, steps[j][g + (size_t)q]);
+            VEC_UNROLL for (int q = 0; q < 4; q++) sums[j] = vec_dot_q4(sums[j], row[q], block, q, steps[j][g + (size_t)q]);
         }
     }
     stream_q4_groups(sums, x, rows, last, end);
