@@ -6,6 +6,8 @@
 #include "bench.h"
 #include "json_out.h"
 
+static const char *const layout_names[] = { "auto", "stored", "packed" }; /* by RG_LAYOUT_... */
+
 static const char *type_name(int type) { return type == RG_TYPE_F32 ? "f32" : type == RG_TYPE_F16 ? "f16" : type == RG_TYPE_BF16 ? "bf16" : "other"; }
 
 static const char *phase_name(const bench_result *r) { return r->phase == BENCH_PREFILL ? "prefill" : "decode"; }
@@ -51,6 +53,7 @@ static void json_model(json_out *json, const bench *b)
     json_string(json, "backend", b->info.backend);
     json_string(json, "kernels", b->info.kernels);
     json_bool(json, "is_mapped", b->plan->opening.is_mapped);
+    json_string(json, "layout", layout_names[b->plan->opening.layout]);
     json_close_object(json);
     json_open_object(json, "opening");
     json_number(json, "seconds", b->opening.seconds);
@@ -134,7 +137,8 @@ static void print_machine(const bench *b)
     if (m->is_small) printf("           of a buffer of %" PRIu64 " MiB, for which caches may have answered: shares of this speed mean little\n", m->buffer_bytes >> 20);
     printf("peak       %.0f GFLOP/s fed from the first level of cache, %.0f from registers\n", m->fed_peak * 1e-9, m->register_peak * 1e-9);
     printf("model      %.3f G parameters, %s; kernels %s\n", (double)b->info.n_parameters * 1e-9, type_name(b->info.weight_type), b->info.kernels);
-    printf("opening    %.3f s, %s", b->opening.seconds, b->plan->opening.is_mapped ? "mapped" : "into memory");
+    printf("opening    %.3f s, %s", b->opening.seconds, !b->plan->opening.is_mapped ? "into memory" : b->plan->opening.layout == RG_LAYOUT_PACKED ? "mapped but for what is packed" : "mapped");
+    if (b->plan->opening.layout != RG_LAYOUT_AUTO) printf(", --layout %s", layout_names[b->plan->opening.layout]);
     if (b->opening.copy_seconds > 0) printf("; all threads copy the files' bytes in %.3f s, mapping them anew in %.3f s", b->opening.copy_seconds, b->opening.copy_anew_seconds);
     printf("\n");
     if (m->has_cpu_clock) printf("clock      time for which this process ran, by thread; not that of the wall\n");

@@ -297,7 +297,7 @@ typedef struct rg_backend_ops {
     /* Weights in an order of the backend's own, made while files are read; all NULL: none. w is a matrix [N, K] without a buffer that nothing but products reads. */
     uint64_t (*packed_bytes)(void *self, const rg_tensor *w); /**< how much memory; 0: it stays as stored */
     /** Elements [first, first + n) of w, row by row, into `packed`, which began as zeros when it is larger than w. Several threads call it, for parts of their own.
-     * RG_ERR_NONFINITE when one is NaN or infinite: all are packed nevertheless. */
+     * RG_ERR_NONFINITE when one is NaN or infinite: all are packed nevertheless, and the host may have allowed it. Any other error ends the opening. */
     rg_status (*pack)(void *self, void *packed, const rg_tensor *w, uint64_t first, uint64_t n, const void *elements);
     void (*unpack)(void *self, void *elements, const void *packed, const rg_tensor *w, uint64_t first, uint64_t n); /**< the same bytes back */
 } rg_backend_ops;

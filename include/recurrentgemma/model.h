@@ -47,7 +47,7 @@ enum {
 enum {
     RG_LAYOUT_AUTO = 0,     /**< as stored, on every rung: so files can be mapped; packing gained nothing where it was measured, and on amx-bf16 it was not */
     RG_LAYOUT_STORED = 1,   /**< where they were read or mapped */
-    RG_LAYOUT_PACKED = 2    /**< read into private memory in the order in which kernels read them; the embedding, lm_head and gates stay as stored */
+    RG_LAYOUT_PACKED = 2    /**< read into private memory in the order in which kernels read them; the embedding, lm_head and gates stay as stored. Rows are rounded up to 16 and their length to 32. Backends that pack nothing take it as stored */
 };
 
 /** Facts about an open model. Sizes are in elements unless named otherwise. */
@@ -114,7 +114,7 @@ RG_API rg_status rg_model_options_set_page_length(rg_model_options *options, uns
 /**
  * 1: use weights from mapped files where their types and the backend allow. Default 0: read into private memory.
  * A mapped file that is cut short or changed while the model is open kills or confuses the process; do it only
- * to files that nobody touches. Non-finite weights are then noticed when they are used.
+ * to files that nobody touches. Non-finite weights are then noticed when they are used, but for those of the gates and what RG_LAYOUT_PACKED reads, which are refused here as without mapping.
  */
 RG_API rg_status rg_model_options_set_map(rg_model_options *options, int is_mapped);
 /** 1: accept NaN and infinite weights. Default 0: RG_ERR_NONFINITE. */

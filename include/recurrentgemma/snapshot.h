@@ -171,7 +171,7 @@ RG_API rg_status rg_snapshot_restore_sampler(const rg_snapshot *snapshot, rg_sam
 /** Make a detokenizer hold back what the saved one did. Errors as rg_snapshot_restore_sampler. Since 0.1 */
 RG_API rg_status rg_snapshot_restore_detokenizer(const rg_snapshot *snapshot, rg_detokenizer *detokenizer, rg_error *error);
 
-/** The id of a model, to which its snapshots are bound: XXH3-128 over configuration and weights. Reads all weights when it is asked for first. Any thread. Errors RG_ERR_ARGUMENT, RG_ERR_MEMORY, RG_ERR_BUSY from inside a call on this model, RG_ERR_FORKED. Since 0.1 */
+/** The id of a model, to which its snapshots are bound: XXH3-128 over configuration and weights. Reads all weights when it is asked for first, and takes up to 8 MiB for each of at most 16 threads meanwhile where the backend packed them. Any thread. Errors RG_ERR_ARGUMENT, RG_ERR_MEMORY, RG_ERR_BUSY from inside a call on this model, RG_ERR_FORKED. Since 0.1 */
 RG_API rg_status rg_model_get_id(rg_model *model, unsigned char id[16], rg_error *error);
 
 #ifdef __cplusplus

@@ -12,7 +12,7 @@
 #include "model/weights_plan.h"
 #include "model/weights_read.h"
 
-#define GATE_RANK 3 /* no other matrix has it */
+#define GATE_RANK 3 /* no other matrix has it; those that may be packed have 2 */
 
 typedef struct loader {
     rgi_weights *weights;
@@ -46,7 +46,7 @@ static uint64_t stored_bytes(const rgi_weight_slot *slot) { return slot->n_eleme
 /* A matrix that only products read may be packed. The embedding is looked up by rows, and lm_head compared with it. */
 static void ask_backend(const loader *l, rgi_weight_slot *slot)
 {
-    if (!l->reader.backend || !slot->is_matrix || slot->kind != RGI_SLOT_LAYER) return;
+    if (!l->reader.backend || !slot->is_matrix || slot->kind != RGI_SLOT_LAYER || slot->rank == GATE_RANK) return;
     const rg_tensor w = make_tensor(NULL, slot->stored->type, slot->rank, slot->shape);
     slot->packed_bytes = rgi_backend_packed_bytes(l->reader.backend, &w);
 }

@@ -84,6 +84,11 @@ static rg_status fail_nonfinite(const rgi_weights_reader *r, const rgi_stored_te
                     "%s: element %llu of tensor \"%s\" is NaN or infinite", r->files[tensor->file].path, (unsigned long long)element, tensor->name);
 }
 
+static rg_status fail_packing(const rgi_weights_reader *r, const rgi_stored_tensor *tensor, rg_status status, rg_error *error)
+{
+    return rgi_fail(error, status, tensor->offset, "%s: the backend could not pack tensor \"%s\": %s", r->files[tensor->file].path, tensor->name, rgi_status_text(status));
+}
+
 rg_status rgi_weights_look_through(const rgi_weights_reader *reader, const rgi_stored_tensor *stored, const void *elements, size_t n)
 {
     const size_t bad = reader->allows_nonfinite ? n : reader->first_nonfinite(elements, n, stored->type);
@@ -115,8 +120,11 @@ static rg_status read_some(const rgi_weights_reader *r, hand *h, const rgi_weigh
         *is_equal = memcmp(in, out, bytes) == 0;
         return RG_OK;
     }
-    const bool is_packed = range->use == RGI_RANGE_PACKED;
-    if (is_packed && rgi_backend_pack(r->backend, range->out, range->w, first, n, in) == RG_OK) return RG_OK;
+    if (range->use == RGI_RANGE_PACKED) {
+        const rg_status packed = rgi_backend_pack(r->backend, range->out, range->w, first, n, in);
+        if (packed == RG_OK) return RG_OK;
+        if (packed != RG_ERR_NONFINITE) return fail_packing(r, tensor, packed, &h->error);
+    }
     const size_t bad = r->allows_nonfinite ? n : r->first_nonfinite(in, n, tensor->type);
     if (bad < n) return fail_nonfinite(r, tensor, first + bad, &h->error);
     if (range->use == RGI_RANGE_WIDENED) widen((float *)(void *)out, in, n, tensor->type);

@@ -544,6 +544,39 @@ TEST(packed_matrices_hold_what_was_stored)
     free_packer();
 }
 
+static rg_status pack_status;
+static size_t n_packs;
+
+static rg_status pack_and_fail(void *self, void *packed, const rg_tensor *w, uint64_t first, uint64_t n, const void *elements)
+{
+    (void)self, (void)packed, (void)w, (void)first, (void)n, (void)elements;
+    CHECK(w->rank == 2 && !w->buffer);
+    return n_packs++ == 2 ? pack_status : RG_OK;
+}
+
+/* Whatever pack says that is no NaN ends the opening; RG_ERR_NONFINITE where all is finite does not. */
+TEST(errors_of_packing_are_told)
+{
+    static const rg_status statuses[] = { RG_ERR_MEMORY, RG_ERR_BACKEND, RG_ERR_NONFINITE };
+    for (size_t i = 0; i < 3; i++) {
+        loaded l;
+        packer = new_packer();
+        rg_backend_ops ops = *packer->ops;
+        ops.pack = pack_and_fail;
+        packer->ops = &ops;
+        pack_status = statuses[i];
+        n_packs = 0;
+        tiny_init(&m);
+        tiny_write(&m, &fake, 1);
+        const rg_status status = load(&l, false);
+        CHECK_EQUAL(status, i < 2 ? statuses[i] : RG_OK);
+        if (status == RG_OK) clear(&l);
+        else CHECK(strstr(error.message, "could not pack tensor \"model.layers.0."));
+        tiny_free(&m);
+        free_packer();
+    }
+}
+
 TEST(weights_that_are_not_finite_are_named_with_their_index)
 {
     static const struct { const char *dtype; int64_t bits[3]; int64_t largest; } cases[] = {
@@ -684,6 +717,7 @@ int main(void)
     RUN(mapped_matrices_lie_in_the_file_where_their_alignment_allows);
     RUN(a_host_can_stop_loading_at_any_time);
     RUN(packed_matrices_hold_what_was_stored);
+    RUN(errors_of_packing_are_told);
     RUN(weights_that_are_not_finite_are_named_with_their_index);
     RUN(gates_are_looked_through_also_where_they_are_mapped);
     RUN(rows_that_are_not_used_may_be_anything);
