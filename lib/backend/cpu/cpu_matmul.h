@@ -42,7 +42,7 @@ size_t rgi_cut_into_tasks(rgi_products *p, size_t columns);
 /* Where the weights of columns from n on lie, n a multiple of RGI_TILE_ROWS: in tiles, or as stored. is_second: of second_w. */
 rgi_weights_at rgi_source_weights(const rgi_products *p, const rgi_panel_source *source, bool is_second, size_t n);
 
-/* Weights [n_columns, from ... from + k) of a matrix of 8 or 4 bits, columns from n on, as bfloat16 in `room`, where each column has rgi_unpacked_stride(w) elements. */
+/* Weights [n_columns, from ... from + k) of a matrix of 8 or 4 bits, columns from n on, as bfloat16 in `room`, where each column has rgi_unpacked_stride(K) elements. */
 rgi_weights_at rgi_unpack_columns(const rgi_products *p, const rg_tensor *w, size_t n, size_t n_columns, size_t from, size_t k, uint16_t *room);
 static inline size_t rgi_unpacked_stride(size_t k) { return (k + RGI_TILE_DEPTH - 1) / RGI_TILE_DEPTH * RGI_TILE_DEPTH; }
 
