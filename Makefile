@@ -40,7 +40,7 @@ QUIET    = $(if $(V),,@printf '  %s\n' '$@';)
 # BLIS's header does not tell its version; Debian's package does.
 BLIS_VERSION := $(shell dpkg-query -W -f='$${Version}' libblis-dev 2>/dev/null)
 DEFINES := -DRGI_WITH_BLIS=$(WITH_BLIS) -DRGI_WITH_SQLITE=$(WITH_SQLITE) -DRGI_WITH_DEMO=$(WITH_DEMO) -DRGI_BLIS_VERSION='"$(BLIS_VERSION)"'
-LIBS    := $(if $(filter 1,$(WITH_BLIS)),-lblis) $(if $(filter 1,$(WITH_SQLITE)),-lsqlite3) -lxxhash -lm
+LIBS    := $(if $(filter 1,$(WITH_BLIS)),-lblis) $(if $(filter 1,$(WITH_SQLITE)),-lsqlite3) -lxxhash -lyaml -lm
 # A BLIS with OpenMP brings the runtime of that along as a shared library, and not as an archive.
 OPENMP   = $(if $(filter 1,$(WITH_BLIS)),$(shell nm -u "$$($(CC) -print-file-name=libblis.a)" 2>/dev/null | grep -q GOMP_ && echo -lgomp))
 EDIT    := $(if $(filter 1,$(WITH_EDIT)),-ledit)

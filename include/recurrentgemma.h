@@ -36,6 +36,7 @@
 #include "recurrentgemma/host.h"
 #include "recurrentgemma/tokenizer.h"
 #include "recurrentgemma/model.h"
+#include "recurrentgemma/native.h"
 #include "recurrentgemma/state.h"
 #include "recurrentgemma/infer.h"
 #include "recurrentgemma/sampler.h"

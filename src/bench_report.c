@@ -5,10 +5,10 @@
 
 #include "bench.h"
 #include "json_out.h"
+#include "type_name.h"
 
 static const char *const layout_names[] = { "auto", "stored", "packed" }; /* by RG_LAYOUT_... */
 
-static const char *type_name(int type) { return type == RG_TYPE_F32 ? "f32" : type == RG_TYPE_F16 ? "f16" : type == RG_TYPE_BF16 ? "bf16" : "other"; }
 
 static const char *phase_name(const bench_result *r) { return r->phase == BENCH_PREFILL ? "prefill" : "decode"; }
 

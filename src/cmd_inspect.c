@@ -11,6 +11,8 @@
 #include "open_model.h"
 #include "terminal.h"
 #include "text_output.h"
+#include "type_name.h"
+#include <recurrentgemma/native.h>
 #include <recurrentgemma/state.h>
 
 /* Everything that is told, collected before anything is printed. */
@@ -20,17 +22,27 @@ typedef struct facts {
     rg_state_info state;
     rg_tokenizer_info tokenizer;
     rg_build_info build;
+    rg_native *file; /* NULL: not a native file */
+    rg_native_info native;
+    char id[33];
     bool has_tokenizer, has_tensors;
 } facts;
-
-static const char *type_name(int type)
-{
-    return type == RG_TYPE_F32 ? "f32" : type == RG_TYPE_F16 ? "f16" : type == RG_TYPE_BF16 ? "bf16" : "other";
-}
 
 static const char *window_name(int window)
 {
     return window == RG_WINDOW_HF ? "hf" : "deepmind";
+}
+
+/* What a native file says of itself. */
+static int collect_native(facts *f, const char *path)
+{
+    rg_error error = RG_ERROR_INIT;
+    if (!is_native_file(path)) return 0;
+    rg_status status = rg_native_open(&f->file, path, NULL, &error);
+    f->native.struct_size = sizeof f->native;
+    if (status == RG_OK) status = rg_native_get_info(f->file, &f->native);
+    for (size_t i = 0; i < sizeof f->native.model_id; i++) snprintf(f->id + 2 * i, 3, "%02x", f->native.model_id[i]);
+    return status == RG_OK ? 0 : complain_status(status, &error);
 }
 
 static int collect(facts *f)
@@ -123,6 +135,17 @@ static void json_running(json_out *json, const facts *f)
     json_close_object(json);
 }
 
+static void json_native(json_out *json, const facts *f)
+{
+    json_open_object(json, "native");
+    json_count(json, "file_bytes", f->native.file_bytes);
+    json_count(json, "tokenizer_bytes", f->native.tokenizer_bytes);
+    json_count(json, "tensors", f->native.n_tensors);
+    json_string(json, "model_id", f->id);
+    json_text(json, "manifest", f->native.manifest, f->native.manifest_bytes);
+    json_close_object(json);
+}
+
 static void json_tensors(json_out *json, const facts *f)
 {
     rg_tensor_info t = { .struct_size = sizeof t };
@@ -148,6 +171,7 @@ static void print_json(const facts *f)
     json_model(&json, &f->info);
     json_tokenizer(&json, f);
     json_running(&json, f);
+    if (f->file) json_native(&json, f);
     if (f->has_tensors) json_tensors(&json, f);
     json_close_object(&json);
 }
@@ -205,6 +229,13 @@ static void print_rest(const facts *f)
     if (f->build.dependencies[0]) print_line("dependencies", "%s", f->build.dependencies);
 }
 
+/* The manifest has been checked: printable ASCII and line feeds. */
+static void print_native(const facts *f)
+{
+    print_line("file", "native, %" PRIu64 " bytes, model id %s; its manifest:", f->native.file_bytes, f->id);
+    printf("\n%s", f->native.manifest);
+}
+
 static void print_tensors(const facts *f)
 {
     rg_tensor_info t = { .struct_size = sizeof t };
@@ -225,13 +256,13 @@ int cmd_inspect(int argc, char **argv)
     model_choice opening = MODEL_CHOICE_INIT;
     const option options[] = {
         OPTION_FLAG(0, "tensors", &f.has_tensors, "list the tensors with their types and shapes"),
-        OPTION_FLAG(0, "json", &is_json, "print the same as JSON: model, tokenizer, running, build, tensors"),
+        OPTION_FLAG(0, "json", &is_json, "print the same as JSON: model, tokenizer, running, build, native, tensors"),
         MODEL_OPTIONS(&opening),
     };
     static const usage about = {
         "inspect", "MODEL",
         "Open a model and tell what it is: configuration, number of parameters, types, tokenizer, memory of a state, the kernels that "
-        "would run it, and how this program was built.",
+        "would run it, and how this program was built; of a native file its manifest too.",
         MODEL_NOTES,
     };
     int code = 0;
@@ -239,15 +270,18 @@ int cmd_inspect(int argc, char **argv)
 
     code = open_model(&f.model, path, &opening);
     if (!code) code = collect(&f);
+    if (!code) code = collect_native(&f, path);
     if (!code) {
         if (is_json) {
             print_json(&f);
         } else {
             print_model(&f.info);
             print_rest(&f);
+            if (f.file) print_native(&f);
             if (f.has_tensors) print_tensors(&f);
         }
     }
+    rg_native_close(f.file);
     rg_model_close(f.model);
     return code;
 }

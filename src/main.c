@@ -25,6 +25,8 @@ static const struct {
     { "logits", "write the logits after each of some tokens to a file", cmd_logits },
     { "tokenize", "text to token ids", cmd_tokenize },
     { "detokenize", "token ids to text", cmd_detokenize },
+    { "convert", "write a model as one native file, of 16, 8 or 4 bits", cmd_convert },
+    { "verify", "hold a native file against its checksums", cmd_verify },
     { "inspect", "tell what a model is and what would run it", cmd_inspect },
     { "state", "look into saved states", cmd_state },
     { "store", "keep many saved conversations in one folder", cmd_store },

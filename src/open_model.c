@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include <recurrentgemma/backend.h>
+#include <recurrentgemma/native.h>
 
 #include "complain.h"
 #include "ctrl_c.h"
@@ -125,26 +126,38 @@ static rg_status set_options(rg_model_options *options, const model_choice *choi
     return status;
 }
 
+rg_model_options *make_model_options(const model_choice *choice, int *code)
+{
+    rg_model_options *options = rg_model_options_new();
+    if (!options || !ctrl_c_catch()) *code = complain_memory();
+    else *code = set_cpu_mask(options, choice);
+    const rg_status status = *code ? RG_OK : set_options(options, choice);
+    if (status != RG_OK) *code = complain_status(status, NULL);
+    if (!*code) return options;
+    rg_model_options_free(options);
+    return NULL;
+}
+
 int open_model(rg_model **model, const char *path, const model_choice *choice)
 {
-    *model = NULL;
+    int code = 0;
     rg_error error = RG_ERROR_INIT;
-    rg_model_options *options = rg_model_options_new();
-    if (!options || !ctrl_c_catch()) {
-        rg_model_options_free(options);
-        return complain_memory();
-    }
-    const int code = set_cpu_mask(options, choice);
-    if (code) {
-        rg_model_options_free(options);
-        return code;
-    }
-    rg_status status = set_options(options, choice);
+    *model = NULL;
+    rg_model_options *options = make_model_options(choice, &code);
+    if (!options) return code;
     progress_begin();
-    if (status == RG_OK) status = rg_model_open(model, path, options, &error);
+    const rg_status status = rg_model_open(model, path, options, &error);
     progress_clear();
     rg_model_options_free(options);
     return status == RG_OK ? 0 : complain_status(status, &error);
+}
+
+bool is_native_file(const char *path)
+{
+    rg_native *native = NULL;
+    const rg_status status = rg_native_open(&native, path, NULL, NULL);
+    rg_native_close(native);
+    return status == RG_OK || status == RG_ERR_CHECKSUM || status == RG_ERR_VERSION || status == RG_ERR_MANIFEST;
 }
 
 int open_tokenizer(const rg_tokenizer **tokenizer, rg_tokenizer **alone, rg_model **model, const char *path, const model_choice *choice)
@@ -152,7 +165,7 @@ int open_tokenizer(const rg_tokenizer **tokenizer, rg_tokenizer **alone, rg_mode
     *tokenizer = *alone = NULL;
     *model = NULL;
     struct stat facts;
-    if (strcmp(path, "demo") == 0 || stat(path, &facts) != 0) { /* inside the program, or in the hub cache: only the library knows */
+    if (strcmp(path, "demo") == 0 || stat(path, &facts) != 0 || is_native_file(path)) { /* inside the program or the file, or in the hub cache: only the library knows */
         const int code = open_model(model, path, choice);
         if (code) return code;
         *tokenizer = need_tokenizer(*model);

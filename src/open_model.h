@@ -42,7 +42,7 @@ typedef struct model_choice {
 
 /* What MODEL may be, for the end of --help. */
 #define MODEL_NOTES                                                                                                            \
-    "MODEL is a folder in Hugging Face layout, a hub id such as google/recurrentgemma-2b-it that is in the local hub cache "   \
+    "MODEL is a folder in Hugging Face layout, a native file that convert made, a hub id such as google/recurrentgemma-2b-it that is in the local hub cache "   \
     "(HF_HUB_CACHE, else HF_HOME/hub, else huggingface/hub in XDG_CACHE_HOME or ~/.cache; nothing is downloaded), or demo, "   \
     "the small model inside the program."
 
@@ -50,6 +50,12 @@ typedef struct model_choice {
 bool parse_cpu_mask(uint32_t *mask, const char *list);
 /* What --cpu-mask or RG_CPU_MASK asks for; all bits when neither does. 0 or, after a complaint, EXIT_USAGE. */
 int chosen_cpu_mask(uint32_t *mask, const model_choice *choice);
+
+/* What the library is told of a choice, with a progress bar and open to Ctrl-C; to be freed. NULL: after a complaint, *code is the exit code. */
+rg_model_options *make_model_options(const model_choice *choice, int *code);
+
+/* Whether a path is a native model file, be it damaged. */
+bool is_native_file(const char *path);
 
 /* Opens a model, with a progress bar and open to Ctrl-C. 0, or an exit code after a complaint. */
 int open_model(rg_model **model, const char *path, const model_choice *choice);

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Installs the Debian packages that building and testing need, when some are missing. Says what it will install.
-packages="gcc g++ make libc6-dev pkg-config libblis-dev libsqlite3-dev libxxhash-dev libedit-dev python3 python3-numpy binutils wamerican"
+packages="gcc g++ make libc6-dev pkg-config libblis-dev libsqlite3-dev libxxhash-dev libyaml-dev libedit-dev python3 python3-numpy binutils wamerican"
 command -v dpkg-query >/dev/null 2>&1 || { echo "Not a Debian system; these are needed: $packages"; exit 0; }
 missing=
 for package in $packages; do

@@ -32,7 +32,9 @@ enum {
      * Keeps the rule above: a promise of the same bits for every chunking, batch and thread count. rg_model_info.is_exact passes it on;
      * tests/exactness.h tries it on any backend, and docs/backends.md tells how.
      */
-    RG_BACKEND_EXACT = 1
+    RG_BACKEND_EXACT = 1,
+    /** Takes weights of RG_TYPE_Q8 and RG_TYPE_Q4, in products and in `embed`. Without it, models that have such are refused. */
+    RG_BACKEND_QUANTIZED = 2
 };
 
 /** A view of a backend's buffer. Element [i, j, ...] is at offset + sum(index * stride); shape and strides in elements, outermost first. */

@@ -53,7 +53,8 @@ enum {
     RG_ERR_CHECKSUM = -24,       /**< A file is damaged: bytes are not what was written. */
     RG_ERR_VERSION = -25,        /**< A file was written by a newer library, in a format that this one cannot read. */
     RG_ERR_NOT_DURABLE = -26,    /**< The new file is in place, but the system could not promise that it survives a loss of power. */
-    RG_ERR_CONFLICT = -27        /**< Somebody else has gone on from where the caller stood; nothing changed. */
+    RG_ERR_CONFLICT = -27,       /**< Somebody else has gone on from where the caller stood; nothing changed. */
+    RG_ERR_MANIFEST = -28        /**< The manifest of a native model file is malformed. */
 };
 
 /** Room for a message and its final NUL. */

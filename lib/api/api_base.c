@@ -96,6 +96,7 @@ const char *rg_status_name(rg_status status)
         NAME(RG_ERR_CHECKSUM);
         NAME(RG_ERR_VERSION);
         NAME(RG_ERR_NOT_DURABLE);
+        NAME(RG_ERR_MANIFEST);
         NAME(RG_ERR_CONFLICT);
     default: return "RG_ERR_UNKNOWN";
     }

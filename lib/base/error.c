@@ -197,6 +197,7 @@ const char *rgi_status_text(rg_status status)
     case RG_ERR_VERSION: return "the file was written by a newer library";
     case RG_ERR_NOT_DURABLE: return "saved, but it may not survive a loss of power";
     case RG_ERR_CONFLICT: return "somebody else was faster, and nothing has changed";
+    case RG_ERR_MANIFEST: return "the manifest of the model file is malformed";
     default: return "unknown status";
     }
 }

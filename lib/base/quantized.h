@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/float16.h"
 #include <recurrentgemma/model.h>
 
@@ -35,6 +36,21 @@ static inline bool rgi_is_quantized(int type) { return type == RG_TYPE_Q8 || typ
 /* Bytes of the codes of one row, and of its groups. */
 static inline uint64_t rgi_quantized_row_bytes(int type, uint64_t k) { return type == RG_TYPE_Q8 ? k : (k + RGI_Q4_BLOCK - 1) / RGI_Q4_BLOCK * RGI_Q4_BLOCK_BYTES; }
 static inline uint64_t rgi_quantized_row_groups(int type, uint64_t k) { return type == RG_TYPE_Q8 ? 0 : (k + RGI_Q4_BLOCK - 1) / RGI_Q4_BLOCK * (RGI_Q4_BLOCK / RGI_Q4_GROUP); }
+
+/* A whole matrix as it is stored: the codes of all rows, their groups, their scales, the latter two from multiples of 64 bytes on. */
+typedef struct rgi_quantized_parts {
+    uint64_t groups, scales, bytes; /* where they begin; of all */
+} rgi_quantized_parts;
+
+/* false: more than 2^64 bytes. */
+static inline bool rgi_quantized_layout(rgi_quantized_parts *parts, int type, uint64_t rows, uint64_t k)
+{
+    uint64_t codes, groups, scales;
+    if (k > UINT64_MAX - RGI_Q4_BLOCK) return false;
+    return rgi_mul_u64(rows, rgi_quantized_row_bytes(type, k), &codes) && rgi_align_up_u64(codes, 64, &parts->groups) &&
+           rgi_mul_u64(rows, rgi_quantized_row_groups(type, k), &groups) && rgi_add_u64(parts->groups, groups, &groups) && rgi_align_up_u64(groups, 64, &parts->scales) &&
+           rgi_mul_u64(rows, sizeof(float), &scales) && rgi_add_u64(parts->scales, scales, &parts->bytes);
+}
 
 static inline uint16_t rgi_q8_value(const void *codes, uint64_t k) { return rgi_to_bf16(((const int8_t *)codes)[k]); }
 

@@ -5,17 +5,10 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/sort.h"
 #include "io/checkpoint.h"
 #include "io/name_list.h"
 #include "io/safetensors.h"
 #include "io/shard_index.h"
-
-/* Names of tensors, one block for each file; rgi_checkpoint.memory. */
-typedef struct name_blocks {
-    size_t n;
-    char *blocks[];
-} name_blocks;
 
 static rg_status check_folder(const rgi_host *host, const char *folder, rg_error *error)
 {
@@ -58,8 +51,8 @@ static rg_status find_tokenizer(rgi_checkpoint *c, const rgi_host *host, const c
 /* Makes room for n files. */
 static rg_status reserve_files(rgi_checkpoint *c, const rgi_host *host, size_t n, rg_error *error)
 {
-    name_blocks *names = rgi_alloc_zeroed(&host->allocator, sizeof *names + n * sizeof names->blocks[0]);
-    c->memory = names;
+    rgi_name_blocks *names = rgi_alloc_zeroed(&host->allocator, sizeof *names + n * sizeof names->blocks[0]);
+    c->names = names;
     c->files = rgi_alloc_array(&host->allocator, n, sizeof *c->files);
     if (!names || !c->files) return rgi_fail_plain(error, RG_ERR_MEMORY);
     names->n = n;
@@ -83,7 +76,7 @@ static rg_status open_file(rgi_checkpoint *c, const rgi_host *host, char *path, 
     if (status != RG_OK) return rgi_fail_io(error, status, system_error, "measure", path);
     status = rgi_safetensors_read(header, host, file, error);
     if (status != RG_OK) return status;
-    ((name_blocks *)c->memory)->blocks[c->n_files - 1] = header->names;
+    c->names->blocks[c->n_files - 1] = header->names;
     header->names = NULL;
     for (size_t i = 0; i < header->n_tensors; i++) header->tensors[i].file = (uint32_t)(c->n_files - 1);
     return RG_OK;
@@ -136,26 +129,6 @@ static rg_status open_shards(rgi_checkpoint *c, const rgi_host *host, const char
     return RG_OK;
 }
 
-static int compare_names(const void *a, const void *b, const void *context)
-{
-    const rgi_stored_tensor *tensors = context;
-    return strcmp(tensors[*(const uint32_t *)a].name, tensors[*(const uint32_t *)b].name);
-}
-
-static rg_status sort_names(rgi_checkpoint *c, const rgi_host *host, rg_error *error)
-{
-    c->order = rgi_alloc_array(&host->allocator, c->n_tensors, sizeof *c->order);
-    if (!c->order) return rgi_fail_plain(error, RG_ERR_MEMORY);
-    for (size_t i = 0; i < c->n_tensors; i++) c->order[i] = (uint32_t)i;
-    rgi_sort(c->order, c->n_tensors, sizeof *c->order, compare_names, c->tensors);
-    for (size_t i = 1; i < c->n_tensors; i++) {
-        const rgi_stored_tensor *a = &c->tensors[c->order[i - 1]], *b = &c->tensors[c->order[i]];
-        if (strcmp(a->name, b->name) == 0)
-            return rgi_fail(error, RG_ERR_FORMAT, RG_NO_OFFSET, "%s: tensor \"%s\" is in %s too", c->files[a->file].path, a->name, c->files[b->file].path);
-    }
-    return RG_OK;
-}
-
 /* Takes path, the index's, over. */
 static rg_status open_sharded(rgi_checkpoint *c, const rgi_host *host, const char *folder, char *path, rg_error *error)
 {
@@ -169,7 +142,7 @@ static rg_status open_sharded(rgi_checkpoint *c, const rgi_host *host, const cha
     headers = rgi_alloc_zeroed(&host->allocator, index.n_shards * (uint64_t)sizeof *headers);
     status = headers ? open_shards(c, host, folder, &index, headers, error) : rgi_fail_plain(error, RG_ERR_MEMORY);
     for (uint32_t i = 0; headers && i < index.n_shards; i++) rgi_free(&host->allocator, headers[i].tensors);
-    if (status == RG_OK) status = sort_names(c, host, error);
+    if (status == RG_OK) status = rgi_checkpoint_sort(c, host, error);
     if (status == RG_OK) status = rgi_shard_index_compare(&index, c, error);
 
 done:
@@ -185,7 +158,7 @@ static rg_status open_weights(rgi_checkpoint *c, const rgi_host *host, const cha
     rg_status status = probe(host, path, error);
     if (status == RG_OK) {
         status = open_single(c, host, path, error);
-        return status == RG_OK ? sort_names(c, host, error) : status;
+        return status == RG_OK ? rgi_checkpoint_sort(c, host, error) : status;
     }
     rgi_free(&host->allocator, path);
     if (status != RG_ERR_NOT_FOUND) return status;
@@ -202,37 +175,4 @@ rg_status rgi_hf_directory_open(rgi_checkpoint *checkpoint, const rgi_host *host
     if (status == RG_OK) status = open_weights(checkpoint, host, folder, error);
     if (status != RG_OK) rgi_checkpoint_close(checkpoint, host);
     return status;
-}
-
-void rgi_checkpoint_close(rgi_checkpoint *checkpoint, const rgi_host *host)
-{
-    const rg_allocator *allocator = &host->allocator;
-    name_blocks *names = checkpoint->memory;
-    for (size_t i = 0; names && i < names->n; i++) rgi_free(allocator, names->blocks[i]);
-    rgi_free(allocator, names);
-    for (size_t i = 0; i < checkpoint->n_files; i++) {
-        host->io.close_read(host->io.user, checkpoint->files[i].handle);
-        rgi_free(allocator, checkpoint->files[i].path);
-    }
-    rgi_free(allocator, checkpoint->files);
-    rgi_free(allocator, checkpoint->tensors);
-    rgi_free(allocator, checkpoint->order);
-    rgi_free(allocator, checkpoint->config_json);
-    rgi_free(allocator, checkpoint->config_path);
-    rgi_free(allocator, checkpoint->tokenizer_path);
-    memset(checkpoint, 0, sizeof *checkpoint);
-}
-
-const rgi_stored_tensor *rgi_checkpoint_find(const rgi_checkpoint *checkpoint, const char *name)
-{
-    size_t low = 0, high = checkpoint->n_tensors;
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        const rgi_stored_tensor *tensor = &checkpoint->tensors[checkpoint->order[middle]];
-        const int order = strcmp(name, tensor->name);
-        if (order == 0) return tensor;
-        if (order < 0) high = middle;
-        else low = middle + 1;
-    }
-    return NULL;
 }

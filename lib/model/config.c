@@ -37,6 +37,7 @@ static const char *const rope_paths[N_ROPE_KEYS] = { "rope_parameters.rope_type"
 typedef struct parser {
     const char *json, *path;
     size_t bytes;
+    uint64_t offset; /* of the text in its file */
     const rg_limits *limits;
     rg_error *error;
     rg_status status;
@@ -53,7 +54,7 @@ static void refuse(parser *p, rg_status status, const char *key, size_t at, cons
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    p->status = rgi_fail(p->error, status, at ? at : RG_NO_OFFSET, "%s: .%s: %s", p->path, key, text);
+    p->status = rgi_fail(p->error, status, at ? p->offset + at : RG_NO_OFFSET, "%s: .%s: %s", p->path, key, text);
 }
 
 static rgi_json value_at(const parser *p, size_t at) { return rgi_json_value_at(p->json, p->bytes, at); }
@@ -281,20 +282,58 @@ static void read_all(parser *p, rgi_config *c, const rg_allocator *allocator)
     read_token(p, PAD, c, &c->pad);
 }
 
-rg_status rgi_config_parse(rgi_config *config, const rgi_host *host, const char *json, size_t bytes, const char *path, rg_error *error)
+static rg_status parse(rgi_config *config, const rgi_host *host, const char *json, size_t bytes, const char *path, uint64_t offset, rg_error *error)
 {
     memset(config, 0, sizeof *config);
-    parser p = { .json = json, .bytes = bytes, .path = path, .limits = &host->limits, .error = error };
-    p.status = bytes <= host->limits.config_bytes ? rgi_json_check(host, json, bytes, path, 0, RG_ERR_CONFIG, error)
+    parser p = { .json = json, .bytes = bytes, .path = path, .offset = offset, .limits = &host->limits, .error = error };
+    p.status = bytes <= host->limits.config_bytes ? rgi_json_check(host, json, bytes, path, offset, RG_ERR_CONFIG, error)
                                                   : rgi_fail(error, RG_ERR_LIMIT, RG_NO_OFFSET, "%s: larger than the limit, %llu bytes", path,
                                                              (unsigned long long)host->limits.config_bytes);
     if (p.status != RG_OK) return p.status;
     rgi_json root = rgi_json_value_at(json, bytes, 0);
-    if (root.token != RGI_JSON_OBJECT) return rgi_fail(error, RG_ERR_CONFIG, root.start, "%s: must be an object", path);
+    if (root.token != RGI_JSON_OBJECT) return rgi_fail(error, RG_ERR_CONFIG, offset + root.start, "%s: must be an object", path);
     rgi_json_find(&root, keys, N_KEYS, p.at);
     read_all(&p, config, &host->allocator);
     if (p.status != RG_OK) rgi_config_clear(config, host);
     return p.status;
+}
+
+rg_status rgi_config_parse(rgi_config *config, const rgi_host *host, const char *json, size_t bytes, const char *path, rg_error *error)
+{
+    return parse(config, host, json, bytes, path, 0, error);
+}
+
+rg_status rgi_config_of(rgi_config *config, const rgi_host *host, const rgi_checkpoint *checkpoint, rg_error *error)
+{
+    return parse(config, host, checkpoint->config_json, checkpoint->config_bytes, checkpoint->config_path, checkpoint->config_offset, error);
+}
+
+/* Under the keys that are read above, so that what was written is read again as the same configuration. */
+void rgi_config_write(const rgi_config *c, rgi_manifest_out *out)
+{
+    rgi_manifest_open_mapping(out, "configuration", true);
+    rgi_manifest_put_text(out, keys[MODEL_TYPE], "recurrent_gemma");
+    const struct { int key; uint32_t value; } sizes[] = {
+        { VOCAB_SIZE, c->vocab_size }, { HIDDEN_SIZE, c->width }, { INTERMEDIATE_SIZE, 2 * c->mlp_width }, { NUM_HIDDEN_LAYERS, c->n_layers },
+        { NUM_ATTENTION_HEADS, c->num_heads }, { NUM_KEY_VALUE_HEADS, c->num_kv_heads }, { HEAD_DIM, c->head_dim }, { LRU_WIDTH, c->lru_width },
+        { NUM_GATE_BLOCKS, c->num_gate_blocks }, { CONV1D_WIDTH, c->conv1d_width }, { ATTENTION_WINDOW_SIZE, c->attention_window_size },
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (sizes[i].value > 0) rgi_manifest_put_int(out, keys[sizes[i].key], sizes[i].value);
+    rgi_manifest_open_list(out, keys[BLOCK_TYPES]);
+    for (uint32_t i = 0; i < c->n_layers; i++) rgi_manifest_put_text(out, NULL, c->layer_kinds[i] == RGI_LAYER_ATTENTION ? "attention" : "recurrent");
+    rgi_manifest_close_list(out);
+    rgi_manifest_put_number(out, keys[LOGITS_SOFT_CAP], (double)c->logits_soft_cap, true);
+    rgi_manifest_put_number(out, keys[RMS_NORM_EPS], (double)c->norm_epsilon, true);
+    rgi_manifest_put_number(out, keys[ROPE_THETA], c->rope_theta, false);
+    rgi_manifest_put_number(out, keys[PARTIAL_ROTARY_FACTOR], 0.5, false);
+    rgi_manifest_put_text(out, keys[HIDDEN_ACTIVATION], "gelu_pytorch_tanh");
+    rgi_manifest_put_bool(out, keys[ATTENTION_BIAS], c->has_attention_bias);
+    rgi_manifest_put_bool(out, keys[EMBEDDINGS_SCALE], c->scales_embedding);
+    const struct { int key; rg_token value; } tokens[] = { { BOS, c->bos }, { EOS, c->eos }, { PAD, c->pad } };
+    for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++)
+        if (tokens[i].value >= 0) rgi_manifest_put_int(out, keys[tokens[i].key], tokens[i].value);
+    rgi_manifest_close_mapping(out);
 }
 
 void rgi_config_clear(rgi_config *config, const rgi_host *host)

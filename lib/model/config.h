@@ -6,6 +6,8 @@
 #include <stdbool.h>
 
 #include "base/host.h"
+#include "io/checkpoint.h"
+#include "io/manifest.h"
 #include <recurrentgemma/tokenizer.h>
 
 typedef enum rgi_layer_kind { RGI_LAYER_RECURRENT = 0, RGI_LAYER_ATTENTION = 1 } rgi_layer_kind;
@@ -27,6 +29,10 @@ typedef struct rgi_config {
 /* Reads the text of config.json; `path` only names it in errors. On failure *config is cleared. RG_ERR_CONFIG with the JSON path
  * of the key and its byte offset, RG_ERR_LIMIT, RG_ERR_MEMORY. */
 rg_status rgi_config_parse(rgi_config *config, const rgi_host *host, const char *json, size_t bytes, const char *path, rg_error *error);
+/* The configuration of an opened checkpoint. Errors as above. */
+rg_status rgi_config_of(rgi_config *config, const rgi_host *host, const rgi_checkpoint *checkpoint, rg_error *error);
+/* Puts the member `configuration` into a manifest, which read again is the same. */
+void rgi_config_write(const rgi_config *config, rgi_manifest_out *out);
 void rgi_config_clear(rgi_config *config, const rgi_host *host);
 
 /* sqrt(width) rounded to bfloat16, or 1. */

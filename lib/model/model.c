@@ -7,49 +7,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "io/demo.h"
-
-static rg_status init_host(rgi_host *host, const rg_model_options *o, rg_error *error)
-{
-    if (!o) return rgi_host_init(host, NULL, NULL, NULL, error);
-    const rg_status status = rgi_host_init(host, o->has_allocator ? &o->allocator : NULL, o->has_io ? &o->io : NULL, o->has_limits ? &o->limits : NULL, error);
-    host->log = o->log;
-    host->log_user = o->log_user;
-    host->progress = o->progress;
-    host->progress_user = o->progress_user;
-    host->interrupt = o->interrupt;
-    return status;
-}
-
-static bool is_readable_file(const rgi_host *host, const char *path)
-{
-    void *file = NULL;
-    int system_error = 0;
-    if (host->io.open(host->io.user, &file, path, RG_IO_READ, &system_error) != RG_OK) return false;
-    host->io.close_read(host->io.user, file);
-    return true;
-}
-
-/* Turns what the user wrote into a folder: "demo" is inside the library, a name without such a folder may be a hub id. */
-static rg_status resolve_path(char **folder, rgi_host *host, const char *path, const rg_model_options *options, rg_error *error)
-{
-    *folder = NULL;
-    if (strcmp(path, RGI_DEMO_PATH) == 0) {
-        const rg_io *demo = rgi_demo_io();
-        if (!demo) return rgi_fail(error, RG_ERR_NOT_FOUND, RG_NO_OFFSET, "this build of the library has no demo model inside");
-        host->io = *demo;
-    } else if (host->io.is_directory) {
-        int is_directory = 0, system_error = 0;
-        const bool is_there = host->io.is_directory(host->io.user, path, &is_directory, &system_error) == RG_OK;
-        if (is_there && !is_directory && is_readable_file(host, path))
-            return rgi_fail(error, RG_ERR_NOT_FOUND, RG_NO_OFFSET, "%s: this is a file; a model is named by the folder that its files are in", path);
-        if (!(is_there && is_directory) && options && options->hub_cache && rgi_is_hub_id(path)) return rgi_hub_cache_find(folder, host, options->hub_cache, path, error);
-    } else if (options && options->hub_cache && rgi_is_hub_id(path)) {
-        return rgi_hub_cache_find(folder, host, options->hub_cache, path, error);
-    }
-    *folder = rgi_copy_string(&host->allocator, path);
-    return *folder ? RG_OK : rgi_fail_plain(error, RG_ERR_MEMORY);
-}
+#include "model/model_files.h"
 
 /* The backend is there before the weights, which are read by its threads. */
 static rg_status open_backend(rg_model *model, const rg_model_options *options, rg_error *error)
@@ -74,32 +32,13 @@ static rg_status load_weights(rg_model *model, rgi_checkpoint *checkpoint, const
 
 static rg_status load_files(rg_model *model, const char *path, const rg_model_options *options, rg_error *error)
 {
-    char *folder = NULL;
     rgi_checkpoint checkpoint = { 0 };
-    rg_status status = resolve_path(&folder, &model->host, path, options, error);
-    if (status != RG_OK) return status;
-    status = rgi_hf_directory_open(&checkpoint, &model->host, folder, error);
-    if (status != RG_OK) goto done;
-    status = rgi_config_parse(&model->config, &model->host, checkpoint.config_json, checkpoint.config_bytes, checkpoint.config_path, error);
-    if (status != RG_OK) goto done;
-    if (checkpoint.tokenizer_path) {
-        status = rgi_tokenizer_open(&model->tokenizer, &model->host, checkpoint.tokenizer_path, error);
-        if (status != RG_OK) goto done;
-        rgi_tokenizer_set_owned_by_model(model->tokenizer);
-        rg_tokenizer_info info = { .struct_size = sizeof info };
-        rg_tokenizer_get_info(model->tokenizer, &info);
-        if (info.n_pieces > model->config.vocab_size) {
-            status = rgi_fail(error, RG_ERR_TOKENIZER, RG_NO_OFFSET, "%s: %u pieces, but the model's vocab_size is %u", checkpoint.tokenizer_path,
-                              (unsigned)info.n_pieces, (unsigned)model->config.vocab_size);
-            goto done;
-        }
-    }
-    status = open_backend(model, options, error);
+    rg_status status = rgi_model_files_open(&checkpoint, &model->host, path, options, error);
+    if (status == RG_OK) status = rgi_config_of(&model->config, &model->host, &checkpoint, error);
+    if (status == RG_OK) status = rgi_model_tokenizer_open(&model->tokenizer, &model->host, &checkpoint, &model->config, options && options->is_mapped, error);
+    if (status == RG_OK) status = open_backend(model, options, error);
     if (status == RG_OK) status = load_weights(model, &checkpoint, options, error);
-
-done:
     rgi_checkpoint_close(&checkpoint, &model->host);
-    rgi_free(&model->host.allocator, folder);
     return status;
 }
 
@@ -173,7 +112,7 @@ rg_status rgi_model_open(rg_model **out, const char *path, const rg_model_option
 {
     *out = NULL;
     rgi_host host;
-    rg_status status = init_host(&host, options, error);
+    rg_status status = rgi_model_host_of(&host, options, error);
     if (status != RG_OK) return status;
     host.fpenv = fpenv;
     rg_model *model = rgi_alloc_zeroed(&host.allocator, sizeof *model);

@@ -16,6 +16,9 @@
  * for, over all threads, and then kept in the model. Any thread. RG_ERR_MEMORY, RG_ERR_FORKED, RG_ERR_BUSY from inside a kernel. docs/state-format.md. */
 rg_status rgi_model_id(rg_model *model, rgi_hash128 *id);
 
+/* The same from the tensors' hashes. infos: [n], by name, type, rank and shape; hashes: [n]. RG_ERR_MEMORY. */
+rg_status rgi_model_id_of(rgi_hash128 *id, const rg_allocator *allocator, const rgi_config *config, int window, const rg_tensor_info *infos, const rgi_hash128 *hashes, size_t n);
+
 /* XXH3-128 over what decides the bits of results: the library's numerics epoch, backend, chosen kernels, page length, window type. */
 rgi_hash128 rgi_model_numerics_id(const rg_model *model, int window_type);
 

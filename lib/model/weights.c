@@ -16,7 +16,7 @@
 
 typedef struct loader {
     rgi_weights *weights;
-    const rgi_checkpoint *checkpoint;
+    rgi_checkpoint *checkpoint;
     const rgi_host *host;
     rgi_weights_plan plan;
     rgi_weight_slot **order;        /* the plan's slots in the order of the files */
@@ -24,14 +24,22 @@ typedef struct loader {
     size_t n_ranges;
     uint64_t n_skipped;             /* bytes that are not read, since they are mapped */
     rgi_weights_reader reader;
-    const unsigned char **mappings; /* one for each file, NULL until it is needed; NULL: do not map */
-    bool uses_mapping;
+    bool is_mapped, uses_mapping;
     unsigned char *room;            /* for what is widened and, when nothing is mapped, for the matrices: given out from the front */
     rg_error *error;
 } loader;
 
+static rg_tensor make_quantized(unsigned char *data, int type, const uint64_t *shape)
+{
+    rgi_quantized_parts parts;
+    rgi_quantized_layout(&parts, type, shape[0], shape[1]); /* fits: the file has as many bytes */
+    return (rg_tensor){ .struct_size = sizeof(rg_tensor), .buffer = data, .type = type, .rank = 2, .shape = { shape[0], shape[1] }, .strides = { rgi_quantized_row_bytes(type, shape[1]), 1 },
+                        .scales = (const float *)(const void *)(data + parts.scales), .groups = type == RG_TYPE_Q4 ? data + parts.groups : NULL };
+}
+
 static rg_tensor make_tensor(void *data, int type, uint32_t rank, const uint64_t *shape)
 {
+    if (rgi_is_quantized(type)) return make_quantized(data, type, shape);
     rg_tensor t = { .struct_size = sizeof t, .buffer = data, .type = type, .rank = rank };
     uint64_t stride = 1;
     for (uint32_t i = rank; i-- > 0; stride *= shape[i]) {
@@ -41,12 +49,12 @@ static rg_tensor make_tensor(void *data, int type, uint32_t rank, const uint64_t
     return t;
 }
 
-static uint64_t stored_bytes(const rgi_weight_slot *slot) { return slot->n_elements * rgi_stored_type_bytes(slot->stored->type); }
+static uint64_t stored_bytes(const rgi_weight_slot *slot) { return rgi_slot_units(slot) * rgi_stored_type_bytes(slot->stored->type); }
 
 /* A matrix that only products read may be packed. The embedding is looked up by rows, and lm_head compared with it. */
 static void ask_backend(const loader *l, rgi_weight_slot *slot)
 {
-    if (!l->reader.backend || !slot->is_matrix || slot->kind != RGI_SLOT_LAYER || slot->rank == GATE_RANK) return;
+    if (!l->reader.backend || !slot->is_matrix || slot->kind != RGI_SLOT_LAYER || slot->rank == GATE_RANK || rgi_is_quantized(slot->stored->type)) return;
     const rg_tensor w = make_tensor(NULL, slot->stored->type, slot->rank, slot->shape);
     slot->packed_bytes = rgi_backend_packed_bytes(l->reader.backend, &w);
 }
@@ -56,7 +64,7 @@ static bool held_bytes(const rgi_weight_slot *slot, uint64_t *bytes)
 {
     *bytes = slot->packed_bytes;
     if (slot->packed_bytes > 0) return true;
-    return rgi_mul_u64(slot->n_elements, slot->is_matrix ? rgi_stored_type_bytes(slot->stored->type) : sizeof(float), bytes);
+    return rgi_mul_u64(rgi_slot_units(slot), slot->is_matrix ? rgi_stored_type_bytes(slot->stored->type) : sizeof(float), bytes);
 }
 
 static rg_status check_limit(const loader *l, uint64_t bytes)
@@ -85,18 +93,21 @@ static void *take_room(loader *l, uint64_t bytes)
 
 /* Adds up what will be held, lm_head apart, and the room for it: for all, so that few huge pages are cut off at a tensor's end, or with mapped files for what is
  * widened or packed. */
-static rg_status measure(loader *l, bool is_mapped, uint64_t *room)
+static rg_status measure(loader *l, uint64_t *room)
 {
     rgi_weights *w = l->weights;
     *room = 0;
     for (size_t i = 0; i < l->plan.n_slots; i++) {
         rgi_weight_slot *slot = &l->plan.slots[i];
         uint64_t bytes, aligned;
+        if (rgi_is_quantized(slot->stored->type) && l->reader.backend && !(l->reader.backend->ops->capabilities & RG_BACKEND_QUANTIZED))
+            return rgi_fail(l->error, RG_ERR_UNSUPPORTED, slot->stored->offset, "%s: tensor \"%s\" has weights of %s bits, which the backend \"%s\" does not take",
+                            l->checkpoint->files[slot->stored->file].path, slot->stored->name, slot->stored->type == RG_TYPE_Q8 ? "8" : "4", l->reader.backend->ops->name);
         ask_backend(l, slot);
         l->reader.total += stored_bytes(slot);
         if (slot->kind == RGI_SLOT_HEAD) continue;
         if (!held_bytes(slot, &bytes) || !rgi_add_u64(w->bytes, bytes, &w->bytes) || !rgi_align_up_u64(bytes, RGI_ALIGNMENT, &aligned) ||
-            (!(slot->is_matrix && is_mapped && slot->packed_bytes == 0) && !rgi_add_u64(*room, aligned, room)))
+            (!(slot->is_matrix && l->is_mapped && slot->packed_bytes == 0) && !rgi_add_u64(*room, aligned, room)))
             return rgi_fail_plain(l->error, RG_ERR_LIMIT);
     }
     return check_limit(l, w->bytes);
@@ -123,6 +134,7 @@ static rg_status reserve(loader *l, uint32_t n_layers, uint64_t room)
     w->infos = rgi_alloc_array(allocator, n, sizeof *w->infos);
     w->info_tensors = rgi_alloc_array(allocator, n, sizeof *w->info_tensors);
     w->info_packed = rgi_alloc_array(allocator, n, sizeof *w->info_packed);
+    if (l->checkpoint->is_native && !(w->info_hashes = rgi_alloc_array(allocator, n, sizeof *w->info_hashes))) return rgi_fail_plain(l->error, RG_ERR_MEMORY);
     w->names = rgi_alloc(allocator, names);
     w->blocks = rgi_alloc_array(allocator, n_matrices + 1, sizeof *w->blocks);
     l->order = rgi_alloc_array(allocator, n, sizeof *l->order);
@@ -138,19 +150,12 @@ static rg_status reserve(loader *l, uint32_t n_layers, uint64_t room)
 /* The tensor's place in a mapped file; *data stays NULL where it is not mapped, or not aligned to its elements. */
 static rg_status map_tensor(loader *l, const rgi_stored_tensor *stored, const void **data)
 {
-    const rgi_stored_file *file = &l->checkpoint->files[stored->file];
-    if (!l->mappings) return RG_OK;
-    if (!l->mappings[stored->file]) {
-        const void *address = NULL;
-        uint64_t bytes = 0;
-        int system_error = 0;
-        const rg_status status = l->host->io.map(l->host->io.user, file->handle, &address, &bytes, &system_error);
-        if (status != RG_OK) return rgi_fail_io(l->error, status, system_error, "map", file->path);
-        if (!address || bytes < file->bytes) return rgi_fail(l->error, RG_ERR_FORMAT, bytes, "%s: has become shorter", file->path);
-        l->mappings[stored->file] = address;
-    }
-    const unsigned char *place = l->mappings[stored->file] + stored->offset;
-    if ((uintptr_t)place % rgi_stored_type_bytes(stored->type) == 0) *data = place;
+    rgi_stored_file *file = &l->checkpoint->files[stored->file];
+    if (!l->is_mapped) return RG_OK;
+    const rg_status status = rgi_stored_file_map(file, l->host, l->error);
+    if (status != RG_OK) return status;
+    const unsigned char *place = file->mapping + stored->offset;
+    if ((uintptr_t)place % (rgi_is_quantized(stored->type) ? RGI_ALIGNMENT : rgi_stored_type_bytes(stored->type)) == 0) *data = place;
     l->uses_mapping = l->uses_mapping || *data;
     return RG_OK;
 }
@@ -162,7 +167,7 @@ static rg_status place_matrix(loader *l, const rgi_weight_slot *slot, void **dat
     const rg_status status = map_tensor(l, slot->stored, &mapped);
     if (status != RG_OK) return status;
     *is_filled = mapped != NULL;
-    *data = mapped ? (void *)(uintptr_t)mapped : l->mappings || slot->kind == RGI_SLOT_HEAD ? take_block(l, stored_bytes(slot)) : take_room(l, stored_bytes(slot));
+    *data = mapped ? (void *)(uintptr_t)mapped : l->is_mapped || slot->kind == RGI_SLOT_HEAD ? take_block(l, stored_bytes(slot)) : take_room(l, stored_bytes(slot));
     return *data ? RG_OK : RG_ERR_MEMORY;
 }
 
@@ -179,7 +184,7 @@ static rg_tensor *target_of(loader *l, const rgi_weight_slot *slot)
 
 static void add_range(loader *l, const rgi_weight_slot *slot, rgi_range_use use, void *out)
 {
-    l->ranges[l->n_ranges++] = (rgi_weights_range){ .stored = slot->stored, .use = use, .n = slot->n_elements, .out = out, .w = target_of(l, slot) };
+    l->ranges[l->n_ranges++] = (rgi_weights_range){ .stored = slot->stored, .use = use, .n = rgi_slot_units(slot), .out = out, .w = target_of(l, slot) };
 }
 
 /* Tiles and the like may have zeros behind the last elements. */
@@ -225,7 +230,7 @@ static rg_status compare_head(loader *l, const rgi_weight_slot *slot, uint64_t *
     const rg_tensor *embedding = &l->weights->embedding;
     rgi_weights_range range = { .stored = slot->stored, .use = RGI_RANGE_COMPARED, .n = slot->n_elements, .out = embedding->buffer };
     *n_equal = 0;
-    if (slot->stored->type != embedding->type) return RG_OK;
+    if (slot->stored->type != embedding->type || rgi_is_quantized(embedding->type)) return RG_OK;
     const rg_status status = map_tensor(l, slot->stored, &range.mapped);
     return status == RG_OK ? rgi_weights_compare(&l->reader, &range, n_equal) : status;
 }
@@ -247,7 +252,7 @@ static rg_status read_head(loader *l, const rgi_weight_slot *slot)
     w->has_own_head = true;
     w->bytes = bytes;
     w->head = make_tensor(data, slot->stored->type, slot->rank, slot->shape);
-    const uint64_t element_bytes = rgi_stored_type_bytes(slot->stored->type), n_left = slot->n_elements - n_equal;
+    const uint64_t element_bytes = rgi_stored_type_bytes(slot->stored->type), n_left = rgi_slot_units(slot) - n_equal;
     if (is_filled) return rgi_weights_skip(&l->reader, n_left * element_bytes);
     memcpy(data, w->embedding.buffer, (size_t)(n_equal * element_bytes));
     const rgi_weights_range rest = { slot->stored, RGI_RANGE_KEPT, n_equal, n_left, (unsigned char *)data + n_equal * element_bytes, NULL, NULL };
@@ -269,6 +274,22 @@ static rg_status read_all(loader *l)
     return status == RG_OK && head ? read_head(l, head) : status;
 }
 
+/* Scales are few, so they are looked at mapped or not; what they multiply is always finite. */
+static rg_status check_scales(loader *l)
+{
+    const rgi_weights *w = l->weights;
+    for (size_t i = 0; i < l->plan.n_slots; i++) {
+        const rgi_weight_slot *slot = &l->plan.slots[i];
+        if (!rgi_is_quantized(slot->stored->type) || l->reader.allows_nonfinite || (slot->kind == RGI_SLOT_HEAD && !w->has_own_head)) continue;
+        const rg_tensor *t = target_of(l, slot);
+        const size_t bad = l->reader.first_nonfinite(t->scales, (size_t)t->shape[0], RG_TYPE_F32);
+        if (bad < t->shape[0])
+            return rgi_fail(l->error, RG_ERR_NONFINITE, slot->stored->offset + (uint64_t)((const char *)(t->scales + bad) - (const char *)t->buffer), "%s: the scale of row %zu of tensor \"%s\" is NaN or infinite",
+                            l->checkpoint->files[slot->stored->file].path, bad, slot->stored->name);
+    }
+    return RG_OK;
+}
+
 /* Describes what is held, in the order of the files. */
 static void list_infos(loader *l)
 {
@@ -281,6 +302,7 @@ static void list_infos(loader *l)
         memcpy(names, slot->stored->name, bytes);
         w->info_tensors[w->n_infos] = *target_of(l, slot);
         w->info_packed[w->n_infos] = slot->packed;
+        if (w->info_hashes) w->info_hashes[w->n_infos] = slot->stored->hash;
         rg_tensor_info *info = &w->infos[w->n_infos++];
         *info = (rg_tensor_info){ .struct_size = sizeof *info, .name = names, .type = slot->stored->type, .rank = slot->rank, .bytes = stored_bytes(slot) };
         memcpy(info->shape, slot->shape, sizeof info->shape);
@@ -294,7 +316,7 @@ static void list_infos(loader *l)
 static void list_matrices(loader *l)
 {
     rgi_weights *w = l->weights;
-    uint64_t n_elements[RG_TYPE_BF16 + 1] = { 0 };
+    uint64_t n_elements[RG_TYPE_Q4 + 1] = { 0 };
     for (size_t i = 0; i < l->plan.n_slots; i++) {
         const rgi_weight_slot *slot = &l->plan.slots[i];
         if (!slot->is_matrix || (slot->kind == RGI_SLOT_HEAD && !w->has_own_head)) continue;
@@ -307,7 +329,7 @@ static void list_matrices(loader *l)
         n_elements[slot->stored->type] += slot->n_elements;
     }
     w->main_type = RG_TYPE_F32;
-    for (int type = RG_TYPE_F16; type <= RG_TYPE_BF16; type++)
+    for (int type = RG_TYPE_F16; type <= RG_TYPE_Q4; type++)
         if (n_elements[type] > n_elements[w->main_type]) w->main_type = type;
 }
 
@@ -328,20 +350,16 @@ static void count_surplus(const loader *l)
         rgi_log(l->host, RG_LOG_INFO, "%s: %u rows of the embedding are beyond vocab_size and not used", l->checkpoint->config_path, w->n_surplus_rows);
 }
 
-static rg_status load(loader *l, rgi_config *config, bool is_mapped)
+static rg_status load(loader *l, rgi_config *config)
 {
     uint64_t room = 0;
-    is_mapped = is_mapped && l->host->io.map;
     rg_status status = rgi_weights_plan_make(&l->plan, config, l->checkpoint, l->host, l->error);
-    if (status == RG_OK) status = measure(l, is_mapped, &room);
+    if (status == RG_OK) status = measure(l, &room);
     if (status == RG_OK) status = reserve(l, config->n_layers, room);
     if (status != RG_OK) return status;
-    if (is_mapped) {
-        l->mappings = rgi_alloc_zeroed(&l->host->allocator, l->checkpoint->n_files * (uint64_t)sizeof *l->mappings);
-        if (!l->mappings) return rgi_fail_plain(l->error, RG_ERR_MEMORY);
-    }
     for (uint32_t i = 0; i < config->n_layers; i++) l->weights->layers[i].kind = (rgi_layer_kind)config->layer_kinds[i];
     status = read_all(l);
+    if (status == RG_OK) status = check_scales(l);
     if (status != RG_OK) return status;
     list_infos(l);
     list_matrices(l);
@@ -353,12 +371,13 @@ rg_status rgi_weights_load(rgi_weights *weights, rgi_config *config, rgi_checkpo
                            const rgi_load_options *options, rg_error *error)
 {
     memset(weights, 0, sizeof *weights);
-    loader l = { .weights = weights, .checkpoint = checkpoint, .host = host, .error = error };
+    loader l = { .weights = weights, .checkpoint = checkpoint, .host = host, .error = error, .is_mapped = options->is_mapped && host->io.map };
+    for (size_t i = 0; i < checkpoint->n_files; i++) l.uses_mapping = l.uses_mapping || checkpoint->files[i].mapping; /* a tokenizer lies in it */
     rg_status status = rgi_weights_reader_init(&l.reader, host, options->parallel, checkpoint->files, error) ? RG_OK : rgi_fail_plain(error, RG_ERR_MEMORY);
     l.reader.allows_nonfinite = options->allows_nonfinite;
     l.reader.backend = options->backend;
     l.reader.first_nonfinite = rgi_best_nonfinite_search(options->features);
-    if (status == RG_OK) status = load(&l, config, options->is_mapped);
+    if (status == RG_OK) status = load(&l, config);
     if (status == RG_OK && l.uses_mapping) {
         weights->mapped = checkpoint->files;
         weights->n_mapped = checkpoint->n_files;
@@ -369,7 +388,6 @@ rg_status rgi_weights_load(rgi_weights *weights, rgi_config *config, rgi_checkpo
     rgi_weights_reader_clear(&l.reader);
     rgi_free(&host->allocator, l.order);
     rgi_free(&host->allocator, l.ranges);
-    rgi_free(&host->allocator, l.mappings);
     if (status != RG_OK) rgi_weights_clear(weights, host);
     return status;
 }
@@ -390,6 +408,7 @@ void rgi_weights_clear(rgi_weights *weights, const rgi_host *host)
     rgi_free(allocator, weights->infos);
     rgi_free(allocator, weights->info_tensors);
     rgi_free(allocator, weights->info_packed);
+    rgi_free(allocator, weights->info_hashes);
     rgi_free(allocator, weights->names);
     memset(weights, 0, sizeof *weights);
 }

@@ -26,6 +26,7 @@ typedef struct rgi_weights {
     rg_tensor_info *infos;              /* [n_infos], the tensors in use, in checkpoint order; names live in `names` */
     rg_tensor *info_tensors;            /* [n_infos], where each of them is held; without a buffer: in the packed matrix ... */
     const void **info_packed;           /* ... [n_infos] of it, else NULL */
+    rgi_hash128 *info_hashes;           /* of a native file, [n_infos]: what it says that their bytes hash to; else NULL */
     size_t n_infos;
     char *names;
     void **blocks;                      /* memory that tensors lie in */

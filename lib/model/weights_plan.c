@@ -34,9 +34,11 @@ static rg_status check_tensor(const rgi_checkpoint *checkpoint, const rgi_stored
     if (stored->type == 0)
         return rgi_fail(error, RG_ERR_FORMAT, stored->offset, "%s: tensor \"%s\" is none of F32, F16 and BF16", checkpoint->files[stored->file].path,
                         stored->name);
+    if (rgi_is_quantized(stored->type) && !spec->is_matrix)
+        return rgi_fail(error, RG_ERR_FORMAT, stored->offset, "%s: tensor \"%s\" has 8 or 4 bits, which only matrices can have", checkpoint->files[stored->file].path, stored->name);
     bool is_same = stored->rank == spec->rank;
     for (uint32_t i = 0; is_same && i < spec->rank; i++)
-        is_same = stored->shape[i] == spec->shape[i] || (i == 0 && spec->has_surplus && stored->shape[i] > spec->shape[i]);
+        is_same = stored->shape[i] == spec->shape[i] || (i == 0 && spec->has_surplus && !rgi_is_quantized(stored->type) && stored->shape[i] > spec->shape[i]);
     return is_same ? RG_OK : fail_shape(checkpoint, stored, spec, error);
 }
 

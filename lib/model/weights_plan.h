@@ -3,6 +3,7 @@
 #ifndef RGI_WEIGHTS_PLAN_H
 #define RGI_WEIGHTS_PLAN_H
 
+#include "base/quantized.h"
 #include "io/checkpoint.h"
 #include "model/layout.h"
 
@@ -33,7 +34,9 @@ typedef struct rgi_weights_plan {
 rg_status rgi_weights_plan_make(rgi_weights_plan *plan, rgi_config *config, const rgi_checkpoint *checkpoint, const rgi_host *host, rg_error *error);
 void rgi_weights_plan_clear(rgi_weights_plan *plan, const rgi_host *host);
 
-/* Bytes of one element of RG_TYPE_F32, RG_TYPE_F16 or RG_TYPE_BF16. */
-static inline uint64_t rgi_stored_type_bytes(int type) { return type == RG_TYPE_F32 ? 4 : 2; }
+/* Bytes of one element of RG_TYPE_F32, RG_TYPE_F16 or RG_TYPE_BF16; of RG_TYPE_Q8 and RG_TYPE_Q4 1: they are read as bytes. */
+static inline uint64_t rgi_stored_type_bytes(int type) { return rgi_is_quantized(type) ? 1 : type == RG_TYPE_F32 ? 4 : 2; }
+/* What is read of a slot, in these. */
+static inline uint64_t rgi_slot_units(const rgi_weight_slot *slot) { return rgi_is_quantized(slot->stored->type) ? slot->stored->bytes : slot->n_elements; }
 
 #endif

@@ -125,7 +125,7 @@ static rg_status read_some(const rgi_weights_reader *r, hand *h, const rgi_weigh
         if (packed == RG_OK) return RG_OK;
         if (packed != RG_ERR_NONFINITE) return fail_packing(r, tensor, packed, &h->error);
     }
-    const size_t bad = r->allows_nonfinite ? n : r->first_nonfinite(in, n, tensor->type);
+    const size_t bad = r->allows_nonfinite || rgi_is_quantized(tensor->type) ? n : r->first_nonfinite(in, n, tensor->type);
     if (bad < n) return fail_nonfinite(r, tensor, first + bad, &h->error);
     if (range->use == RGI_RANGE_WIDENED) widen((float *)(void *)out, in, n, tensor->type);
     return RG_OK;

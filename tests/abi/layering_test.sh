@@ -6,7 +6,8 @@
 # allowed ROOM: the rooms of lib/ whose headers it may include, beside its own and <recurrentgemma/...>.
 allowed() {
     case $1 in
-    api) echo generate forward sampler tokenizer state model backend io base ;;
+    api) echo convert generate forward sampler tokenizer state model backend io base ;;
+    convert) echo model quantize tokenizer backend io base ;;
     generate) echo forward sampler tokenizer state model base ;;
     forward) echo state model backend base ;;
     state) echo model backend io base ;;

@@ -187,7 +187,7 @@ static const char *blis_kernels(void *self) { return ((const blis_backend *)self
 const rg_backend_ops rgi_blis_ops = {
     .struct_size = sizeof(rg_backend_ops),
     .name = "blis",
-    .capabilities = RG_BACKEND_EXACT,
+    .capabilities = RG_BACKEND_EXACT | RG_BACKEND_QUANTIZED,
     .default_window_type = RG_TYPE_F32,
     .open = blis_open,
     .close = blis_close,

@@ -125,7 +125,7 @@ void rgi_cpu_run(rgi_cpu_backend *backend, rgi_cpu_task *task, void *argument, s
 const rg_backend_ops rgi_cpu_ops = {
     .struct_size = sizeof(rg_backend_ops),
     .name = "cpu",
-    .capabilities = RG_BACKEND_EXACT,
+    .capabilities = RG_BACKEND_EXACT | RG_BACKEND_QUANTIZED,
     .default_window_type = RG_TYPE_BF16,
     .open = cpu_open,
     .close = cpu_close,

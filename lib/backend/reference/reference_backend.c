@@ -44,7 +44,7 @@ KERNEL(reference_window_write, rg_window_write_args, rgi_window_write_ref)
 const rg_backend_ops rgi_reference_ops = {
     .struct_size = sizeof(rg_backend_ops),
     .name = "reference",
-    .capabilities = RG_BACKEND_EXACT,
+    .capabilities = RG_BACKEND_EXACT | RG_BACKEND_QUANTIZED,
     .default_window_type = RG_TYPE_F32,
     .open = reference_open,
     .close = reference_close,

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * From what a user calls a model to its opened files: "demo" is inside the library, a file is a native one, and a name without a file or folder may be a hub id. */
+#include "model/model_files.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "io/demo.h"
+#include "tokenizer/vocab_image.h"
+
+rg_status rgi_model_host_of(rgi_host *host, const rg_model_options *o, rg_error *error)
+{
+    if (!o) return rgi_host_init(host, NULL, NULL, NULL, error);
+    const rg_status status = rgi_host_init(host, o->has_allocator ? &o->allocator : NULL, o->has_io ? &o->io : NULL, o->has_limits ? &o->limits : NULL, error);
+    host->log = o->log;
+    host->log_user = o->log_user;
+    host->progress = o->progress;
+    host->progress_user = o->progress_user;
+    host->interrupt = o->interrupt;
+    return status;
+}
+
+static bool is_readable_file(const rgi_host *host, const char *path)
+{
+    void *file = NULL;
+    int system_error = 0;
+    if (host->io.open(host->io.user, &file, path, RG_IO_READ, &system_error) != RG_OK) return false;
+    host->io.close_read(host->io.user, file);
+    return true;
+}
+
+static rg_status open_hub_id(rgi_checkpoint *checkpoint, const rgi_host *host, const char *path, const rg_model_options *options, rg_error *error)
+{
+    char *folder = NULL;
+    rg_status status = rgi_hub_cache_find(&folder, host, options->hub_cache, path, error);
+    if (status == RG_OK) status = rgi_hf_directory_open(checkpoint, host, folder, error);
+    rgi_free(&host->allocator, folder);
+    return status;
+}
+
+rg_status rgi_model_files_open(rgi_checkpoint *checkpoint, rgi_host *host, const char *path, const rg_model_options *options, rg_error *error)
+{
+    int is_directory = 0, system_error = 0;
+    memset(checkpoint, 0, sizeof *checkpoint);
+    if (strcmp(path, RGI_DEMO_PATH) == 0) {
+        const rg_io *demo = rgi_demo_io();
+        if (!demo) return rgi_fail(error, RG_ERR_NOT_FOUND, RG_NO_OFFSET, "this build of the library has no demo model inside");
+        host->io = *demo;
+        return rgi_hf_directory_open(checkpoint, host, path, error);
+    }
+    const bool may_be_id = options && options->hub_cache && rgi_is_hub_id(path);
+    if (!host->io.is_directory) { /* then what is a folder is noticed by its files */
+        if (may_be_id) return open_hub_id(checkpoint, host, path, options, error);
+        return rgi_native_is(host, path) ? rgi_native_open(checkpoint, host, path, error) : rgi_hf_directory_open(checkpoint, host, path, error);
+    }
+    const bool is_there = host->io.is_directory(host->io.user, path, &is_directory, &system_error) == RG_OK;
+    if (is_there && !is_directory && rgi_native_is(host, path)) return rgi_native_open(checkpoint, host, path, error);
+    if (is_there && !is_directory && is_readable_file(host, path))
+        return rgi_fail(error, RG_ERR_NOT_FOUND, RG_NO_OFFSET, "%s: this file is not a native model file; other models are named by the folder that their files are in", path);
+    if (!(is_there && is_directory) && may_be_id) return open_hub_id(checkpoint, host, path, options, error);
+    return rgi_hf_directory_open(checkpoint, host, path, error);
+}
+
+/* The tokenizer inside a native file. */
+static rg_status open_image(rg_tokenizer **tokenizer, const rgi_host *host, rgi_checkpoint *c, bool is_mapped, rg_error *error)
+{
+    rgi_stored_file *file = &c->files[0];
+    unsigned char *copy = NULL;
+    rg_status status;
+    if (is_mapped && host->io.map) {
+        status = rgi_stored_file_map(file, host, error);
+    } else {
+        copy = rgi_alloc(&host->allocator, c->tokenizer_bytes);
+        status = copy ? rgi_read_exactly(host, file->handle, file->path, c->tokenizer_offset, copy, (size_t)c->tokenizer_bytes, error) : rgi_fail_plain(error, RG_ERR_MEMORY);
+    }
+    if (status == RG_OK) {
+        const unsigned char *image = copy ? copy : file->mapping + c->tokenizer_offset;
+        const rgi_hash128 hash = rgi_hash128_of(image, c->tokenizer_bytes);
+        if (memcmp(&hash, &c->tokenizer_hash, sizeof hash) == 0) status = rgi_tokenizer_from_image(tokenizer, host, image, c->tokenizer_bytes, !copy, file->path, c->tokenizer_offset, error);
+        else status = rgi_fail(error, RG_ERR_CHECKSUM, c->tokenizer_offset, "%s: the tokenizer, byte %llu: damaged, its hash is another", file->path, (unsigned long long)c->tokenizer_offset);
+    }
+    rgi_free(&host->allocator, copy);
+    return status;
+}
+
+rg_status rgi_model_tokenizer_open(rg_tokenizer **tokenizer, const rgi_host *host, rgi_checkpoint *checkpoint, const rgi_config *config, bool is_mapped, rg_error *error)
+{
+    *tokenizer = NULL;
+    const char *path = checkpoint->is_native ? checkpoint->files[0].path : checkpoint->tokenizer_path;
+    if (checkpoint->is_native ? checkpoint->tokenizer_bytes == 0 : !path) return RG_OK;
+    const rg_status status = checkpoint->is_native ? open_image(tokenizer, host, checkpoint, is_mapped, error) : rgi_tokenizer_open(tokenizer, host, path, error);
+    if (status != RG_OK) return status;
+    rgi_tokenizer_set_owned_by_model(*tokenizer);
+    rg_tokenizer_info info = { .struct_size = sizeof info };
+    rgi_tokenizer_get_info(*tokenizer, &info);
+    if (info.n_pieces <= config->vocab_size) return RG_OK;
+    rgi_tokenizer_free(*tokenizer);
+    *tokenizer = NULL;
+    return rgi_fail(error, RG_ERR_TOKENIZER, RG_NO_OFFSET, "%s: %u pieces, but the model's vocab_size is %u", path, (unsigned)info.n_pieces, (unsigned)config->vocab_size);
+}
