@@ -198,8 +198,7 @@ rg_status rgi_sentencepiece_begin(rgi_sentencepiece *model, const void *bytes, s
 
 static int hex_digit(unsigned char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; }
 
-/* "<0xHH>" with two upper-case digits, as SentencePiece writes it; -1: something else. */
-static int byte_of_text(const unsigned char *text, size_t n)
+int rgi_sentencepiece_byte(const unsigned char *text, size_t n)
 {
     if (n != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>') return -1;
     const int high = hex_digit(text[3]), low = hex_digit(text[4]);
@@ -211,7 +210,7 @@ static const char *check_piece(rgi_sentencepiece_piece *piece)
     if (!piece->text_bytes) return "it is empty";
     if (!is_utf8(piece->text, piece->text_bytes)) return "its text is not well-formed UTF-8";
     if (piece->kind != RG_PIECE_BYTE) return NULL;
-    const int byte = byte_of_text(piece->text, piece->text_bytes);
+    const int byte = rgi_sentencepiece_byte(piece->text, piece->text_bytes);
     if (byte < 0) return "it is a byte piece, but its text is not <0x00> to <0xFF>";
     piece->byte = (unsigned char)byte;
     return NULL;

@@ -37,4 +37,7 @@ rg_status rgi_sentencepiece_begin(rgi_sentencepiece *model, const void *bytes, s
 /* The next of n_pieces pieces. RG_ERR_LIMIT: it is longer than limits->piece_bytes. */
 rg_status rgi_sentencepiece_next(rgi_sentencepiece *model, rgi_sentencepiece_piece *piece, rg_error *error);
 
+/* The byte of "<0xHH>", with two upper-case digits, as SentencePiece writes it; -1: something else. */
+int rgi_sentencepiece_byte(const unsigned char *text, size_t n);
+
 #endif

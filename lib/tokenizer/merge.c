@@ -174,7 +174,7 @@ void rgi_merger_put(rgi_ids *ids, rgi_merger *m, size_t end)
         const uint32_t length = rgi_symbol_length(m, at);
         const bool is_frozen = m->lengths[at] & RGI_FROZEN;
         const uint32_t id = m->splits || is_frozen ? rgi_vocab_find(m->t, m->text + at, length) : RGI_NO_PIECE;
-        if (is_frozen) {
+        if (is_frozen && id != RGI_NO_PIECE) { /* none: the tables of an image need not be those of its pieces */
             rgi_put_id(ids, (rg_token)id);
         } else if (id != RGI_NO_PIECE && m->t->pieces[id].kind == RG_PIECE_UNUSED && m->splits[id]) {
             const uint32_t left = m->splits[id];

@@ -13,7 +13,7 @@ static const char html_tags[] = " table caption thead tbody tfoot tr th td h1 h2
 /* What plain text must never become: every user-defined piece in angle or square brackets that is not an HTML tag. That is
  * <start_of_turn>, <end_of_turn>, <mask>, <2mass>, [@BOS@], <unusedN>, and whatever a later vocabulary adds in this manner. Runs
  * of line feeds, tabs and spaces are not special. */
-static bool is_special(const unsigned char *text, size_t n)
+bool rgi_vocab_is_special(const unsigned char *text, size_t n)
 {
     const bool is_angle = text[0] == '<' && text[n - 1] == '>';
     if (n < 2 || !(is_angle || (text[0] == '[' && text[n - 1] == ']'))) return false;
@@ -33,20 +33,17 @@ static uint32_t order_of_score(float score)
     return bits >> 31 ? bits : ~bits & 0x7fffffffu;
 }
 
-/* Whether U+2581 stands at p, inside well-formed UTF-8. */
-static bool is_mark(const unsigned char *p) { return p[0] == 0xe2 && p[1] == 0x96 && p[2] == 0x81; }
-
 static uint32_t length_with_spaces(const unsigned char *source, size_t n)
 {
     uint32_t length = 0;
-    for (size_t i = 0; i < n; length++) i += is_mark(source + i) ? 3 : 1;
+    for (size_t i = 0; i < n; length++) i += rgi_is_mark(source + i) ? 3 : 1;
     return length;
 }
 
 static void write_with_spaces(unsigned char *text, const unsigned char *source, uint32_t length)
 {
     for (uint32_t i = 0; i < length; i++) {
-        const bool is_space = is_mark(source);
+        const bool is_space = rgi_is_mark(source);
         text[i] = is_space ? ' ' : *source;
         source += is_space ? 3 : 1;
     }
@@ -82,7 +79,7 @@ static const char *take_piece(rg_tokenizer *t, uint32_t id, const rgi_sentencepi
     p->kind = (unsigned)kind & 127u;
     /* A user-defined piece wins over merging wherever its text stands, so merging never makes it. */
     p->order = kind == RG_PIECE_NORMAL || kind == RG_PIECE_UNUSED ? order_of_score(piece->score) : RGI_NO_ORDER;
-    p->is_special = kind == RG_PIECE_USER_DEFINED && is_special(piece->text, piece->text_bytes);
+    p->is_special = kind == RG_PIECE_USER_DEFINED && rgi_vocab_is_special(piece->text, piece->text_bytes);
     if (kind == RG_PIECE_UNUSED) t->has_unused = true;
     if (length > t->longest) t->longest = length;
     return NULL;
@@ -98,8 +95,8 @@ static rg_status read_pieces(rg_tokenizer *t, rgi_sentencepiece *model, census *
     if (model->n_pieces > 0xfffffeu || model->n_pieces * (uint64_t)PIECE_BYTES > (32u << 20) + 2 * c->file_bytes)
         return rgi_fail(error, RG_ERR_LIMIT, RG_NO_OFFSET, "%s: too many pieces, %lu", model->path, (unsigned long)model->n_pieces);
     t->n_pieces = model->n_pieces;
-    t->pieces = rgi_alloc_array(&t->allocator, t->n_pieces, sizeof *t->pieces);
-    t->places = rgi_alloc_array(&t->allocator, t->n_pieces, sizeof *t->places);
+    t->pieces = rgi_vocab_alloc(t, t->n_pieces, sizeof *t->pieces);
+    t->places = rgi_vocab_alloc(t, t->n_pieces, sizeof *t->places);
     if (!t->pieces || !t->places) return rgi_fail_plain(error, RG_ERR_MEMORY);
     memset(t->byte_pieces, -1, sizeof t->byte_pieces);
     for (uint32_t id = 0; id < t->n_pieces; id++) {
@@ -114,21 +111,29 @@ static rg_status read_pieces(rg_tokenizer *t, rgi_sentencepiece *model, census *
     return RG_OK;
 }
 
-static rg_status check_specials(const rg_tokenizer *t, const rgi_sentencepiece *model, const census *c, rg_error *error)
+const char *rgi_vocab_wrong_special(const rg_tokenizer *t, rg_token *id)
 {
     const struct { const char *name; rg_token id; uint32_t kind; } specials[] = {
-        { "unk", model->unk, RG_PIECE_UNKNOWN }, { "bos", model->bos, RG_PIECE_CONTROL },
-        { "eos", model->eos, RG_PIECE_CONTROL }, { "pad", model->pad, RG_PIECE_CONTROL },
+        { "unk", t->unk, RG_PIECE_UNKNOWN }, { "bos", t->bos, RG_PIECE_CONTROL },
+        { "eos", t->eos, RG_PIECE_CONTROL }, { "pad", t->pad, RG_PIECE_CONTROL },
     };
-    if (!c->has_unk || model->unk < 0)
-        return rgi_fail(error, RG_ERR_TOKENIZER, RG_NO_OFFSET, "%s: there is no piece of type unknown", model->path);
-    for (size_t i = 0; i < sizeof specials / sizeof *specials; i++)
-        if (specials[i].id >= 0 && t->pieces[specials[i].id].kind != specials[i].kind)
-            return rgi_fail(error, RG_ERR_TOKENIZER, RG_NO_OFFSET, "%s: piece %ld is said to be %s, but its type is another", model->path,
-                            (long)specials[i].id, specials[i].name);
+    for (size_t i = 0; i < sizeof specials / sizeof *specials; i++) {
+        *id = specials[i].id;
+        if (*id >= 0 && t->pieces[*id].kind != specials[i].kind) return specials[i].name;
+    }
+    return NULL;
+}
+
+static rg_status check_specials(const rg_tokenizer *t, const char *path, const census *c, rg_error *error)
+{
+    rg_token id;
+    const char *name;
+    if (!c->has_unk || t->unk < 0) return rgi_fail(error, RG_ERR_TOKENIZER, RG_NO_OFFSET, "%s: there is no piece of type unknown", path);
+    if ((name = rgi_vocab_wrong_special(t, &id)))
+        return rgi_fail(error, RG_ERR_TOKENIZER, RG_NO_OFFSET, "%s: piece %ld is said to be %s, but its type is another", path, (long)id, name);
     for (int b = 0; b < 256; b++)
         if (t->byte_pieces[b] < 0)
-            return rgi_fail(error, RG_ERR_TOKENIZER, RG_NO_OFFSET, "%s: the byte piece <0x%02X> is missing", model->path, (unsigned)b);
+            return rgi_fail(error, RG_ERR_TOKENIZER, RG_NO_OFFSET, "%s: the byte piece <0x%02X> is missing", path, (unsigned)b);
     return RG_OK;
 }
 
@@ -141,7 +146,7 @@ static rg_status append_texts(rg_tokenizer *t, const rgi_sentencepiece *model, c
     memcpy(larger, t->bytes, (size_t)c->file_bytes);
     memcpy(larger + surface_at, model->unk_surface, model->unk_surface_bytes);
     rgi_free(&t->allocator, t->bytes);
-    t->bytes = larger;
+    t->blocks[0] = t->bytes = larger;
     t->unk_surface = (uint32_t)surface_at;
     t->unk_surface_bytes = (uint32_t)model->unk_surface_bytes;
     for (uint32_t id = 0; id < t->n_pieces; id++) {
@@ -155,9 +160,16 @@ static rg_status append_texts(rg_tokenizer *t, const rgi_sentencepiece *model, c
 static rg_token turn_token(const rg_tokenizer *t, const char *text)
 {
     const uint32_t id = rgi_vocab_find(t, (const unsigned char *)text, strlen(text));
-    if (id == RGI_NO_PIECE) return -1;
+    if (id == RGI_NO_PIECE || memcmp(rgi_piece_text(t, id), text, strlen(text)) != 0) return -1; /* words of an image may lie */
     const uint32_t kind = t->pieces[id].kind;
     return kind == RG_PIECE_USER_DEFINED || kind == RG_PIECE_CONTROL ? (rg_token)id : -1;
+}
+
+rg_status rgi_vocab_find_turns(rg_tokenizer *t)
+{
+    t->start_of_turn = turn_token(t, "<start_of_turn>");
+    t->end_of_turn = turn_token(t, "<end_of_turn>");
+    return rgi_dialogue_find_opening(t);
 }
 
 static rg_status build(rg_tokenizer *t, const char *path, size_t n_bytes, const rg_limits *limits, rg_error *error)
@@ -166,12 +178,14 @@ static rg_status build(rg_tokenizer *t, const char *path, size_t n_bytes, const 
     census c = { .file_bytes = n_bytes };
     rg_status status = rgi_sentencepiece_begin(&model, t->bytes, n_bytes, path, limits, error);
     if (status == RG_OK) status = read_pieces(t, &model, &c, error);
-    if (status == RG_OK) status = check_specials(t, &model, &c, error);
+    if (status == RG_OK) {
+        t->unk = model.unk;
+        t->bos = model.bos;
+        t->eos = model.eos;
+        t->pad = model.pad;
+        status = check_specials(t, path, &c, error);
+    }
     if (status != RG_OK) return status;
-    t->unk = model.unk;
-    t->bos = model.bos;
-    t->eos = model.eos;
-    t->pad = model.pad;
 
     uint32_t piece = 0;
     const char *what = NULL;
@@ -180,11 +194,15 @@ static rg_status build(rg_tokenizer *t, const char *path, size_t n_bytes, const 
     if (status == RG_ERR_TOKENIZER)
         return rgi_fail(error, status, t->places[piece].source, "%s: piece %lu, its text at byte %lu: %s", path, (unsigned long)piece,
                         (unsigned long)t->places[piece].source, what);
-    if (status != RG_OK) return rgi_fail_plain(error, status);
-    t->start_of_turn = turn_token(t, "<start_of_turn>");
-    t->end_of_turn = turn_token(t, "<end_of_turn>");
-    status = rgi_dialogue_find_opening(t);
+    if (status == RG_OK) status = rgi_vocab_find_turns(t);
     return status == RG_OK ? RG_OK : rgi_fail_plain(error, status);
+}
+
+void *rgi_vocab_alloc(rg_tokenizer *t, uint64_t n, uint64_t bytes_each)
+{
+    void *block = rgi_alloc_array(&t->allocator, n, bytes_each);
+    if (block) t->blocks[t->n_blocks++] = block;
+    return block;
 }
 
 rg_status rgi_tokenizer_open(rg_tokenizer **tokenizer, const rgi_host *host, const char *path, rg_error *error)
@@ -197,7 +215,7 @@ rg_status rgi_tokenizer_open(rg_tokenizer **tokenizer, const rgi_host *host, con
     char *content = NULL;
     size_t n_bytes = 0;
     rg_status status = rgi_read_file(host, path, host->limits.tokenizer_bytes, &content, &n_bytes, error);
-    t->bytes = (unsigned char *)content;
+    if (content) t->blocks[t->n_blocks++] = t->bytes = (unsigned char *)content;
     if (status == RG_OK) status = build(t, path, n_bytes, &host->limits, error);
     if (status != RG_OK) {
         rgi_tokenizer_free(t);
@@ -211,14 +229,7 @@ void rgi_tokenizer_free(rg_tokenizer *tokenizer)
 {
     if (!tokenizer) return;
     const rg_allocator allocator = tokenizer->allocator;
-    rgi_free(&allocator, tokenizer->bridges);
-    rgi_free(&allocator, tokenizer->user_parent);
-    rgi_free(&allocator, tokenizer->user);
-    rgi_free(&allocator, tokenizer->filter);
-    rgi_free(&allocator, tokenizer->slots);
-    rgi_free(&allocator, tokenizer->places);
-    rgi_free(&allocator, tokenizer->pieces);
-    rgi_free(&allocator, tokenizer->bytes);
+    while (tokenizer->n_blocks) rgi_free(&allocator, tokenizer->blocks[--tokenizer->n_blocks]);
     rgi_free(&allocator, tokenizer);
 }
 

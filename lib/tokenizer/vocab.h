@@ -28,13 +28,20 @@ typedef struct rgi_piece_place {
 } rgi_piece_place;
 
 #define RGI_MAX_OPENING 8u /* "model\n" has six bytes */
+#define RGI_VOCAB_BLOCKS 8u
+#define RGI_MAX_PROBES 255u
+#define RGI_ASCII_BRIDGES 16384u /* a bit for each pair of ASCII characters */
 
 struct rg_tokenizer {
     rg_allocator allocator;
     uint64_t max_text_bytes;
     bool is_owned_by_model;
 
-    unsigned char *bytes;    /* the whole file, then the texts that U+2581 was taken out of */
+    /* What is freed with it. The tables below lie in these blocks, or in an image that outlives it: nothing writes to them once it is open. */
+    void *blocks[RGI_VOCAB_BLOCKS];
+    uint32_t n_blocks;
+
+    unsigned char *bytes;    /* the whole file, or its pieces' texts; then the texts that U+2581 was taken out of */
     rgi_piece *pieces;
     rgi_piece_place *places;
     uint32_t n_pieces;
@@ -145,6 +152,9 @@ static inline bool rgi_may_begin_user(const rg_tokenizer *t, const unsigned char
     return t->user_begins[pair >> 6] >> (pair & 63) & 1;
 }
 
+/* Whether U+2581 stands at p, inside well-formed UTF-8. */
+static inline bool rgi_is_mark(const unsigned char *p) { return p[0] == 0xe2 && p[1] == 0x96 && p[2] == 0x81; }
+
 /* A character for the set of bridges: its bytes, packed. */
 static inline uint32_t rgi_pack_char(const unsigned char *text, size_t length)
 {
@@ -159,7 +169,7 @@ static inline uint32_t rgi_bridge_bit(const rg_tokenizer *t, uint32_t left, uint
     if (left < 128 && right < 128) return left << 7 | right;
     uint32_t h = left * 0x9e3779b1u ^ right * 0x85ebca6bu;
     h = (h ^ h >> 15) * 0x2c1b3c6du;
-    return 16384u + ((h ^ h >> 13) & t->bit_mask);
+    return RGI_ASCII_BRIDGES + ((h ^ h >> 13) & t->bit_mask);
 }
 
 static inline bool rgi_has_bridge(const rg_tokenizer *t, uint32_t left, uint32_t right)
@@ -168,7 +178,30 @@ static inline bool rgi_has_bridge(const rg_tokenizer *t, uint32_t left, uint32_t
     return t->bridges[bit >> 6] >> (bit & 63) & 1;
 }
 
+/* The size of the filter, in bits, for so many pieces; bridges have RGI_ASCII_BRIDGES more. */
+static inline uint32_t rgi_filter_bits(uint32_t n_pieces)
+{
+    uint32_t n_bits = 1u << 10;
+    while (n_bits < 8 * n_pieces) n_bits *= 2; /* n_pieces < 2^24 */
+    return n_bits;
+}
+
+/* A block of n elements that is freed with t, or NULL. */
+void *rgi_vocab_alloc(rg_tokenizer *t, uint64_t n, uint64_t bytes_each);
+
 /* Builds slots, user and bridges from bytes and pieces. On RG_ERR_TOKENIZER *piece is the one at fault and *what says why. */
 rg_status rgi_vocab_index(rg_tokenizer *t, uint32_t *piece, const char **what);
+/* Fills in ascii_orders and user_begins. */
+void rgi_vocab_index_beginnings(rg_tokenizer *t);
+/* What user_parent[i] is to be, when user is in order up to there and user_parent is filled in before it. */
+uint32_t rgi_vocab_user_parent(const rg_tokenizer *t, uint32_t i);
+/* As memcmp, of the texts with spaces. */
+int rgi_vocab_compare(const rg_tokenizer *t, uint32_t a, uint32_t b);
+/* Whether plain text must never become the user-defined piece with this text. n >= 1. */
+bool rgi_vocab_is_special(const unsigned char *text, size_t n);
+/* Which special id is no piece of its type, or NULL. */
+const char *rgi_vocab_wrong_special(const rg_tokenizer *t, rg_token *id);
+/* Finds the turn tokens and the opening of a reply: the last thing when opening. RG_ERR_MEMORY. */
+rg_status rgi_vocab_find_turns(rg_tokenizer *t);
 
 #endif

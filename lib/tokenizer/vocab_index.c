@@ -8,7 +8,7 @@
 
 /* A table half full whose texts were not made to collide keeps every piece within about 70 places; a hostile vocabulary that
  * does better than chance against one seed does not against the others, which bounds the time of both building and finding. */
-enum { MAX_PROBES = 255, N_SEEDS = 4 };
+enum { N_SEEDS = 4 };
 
 uint32_t rgi_vocab_find_long(const rg_tokenizer *t, const unsigned char *text, size_t n) { return rgi_probe(t, text, n, true); }
 
@@ -22,7 +22,7 @@ static inserted insert(rg_tokenizer *t, uint32_t id)
     t->pieces[id].word = word;
     const uint32_t tag = rgi_slot_tag(hash);
     uint32_t at = rgi_slot_of(t, hash);
-    for (uint32_t i = 0; i <= MAX_PROBES; i++) {
+    for (uint32_t i = 0; i <= RGI_MAX_PROBES; i++) {
         const uint32_t slot = t->slots[at];
         if (!slot) {
             const uint32_t bit = rgi_filter_bit(t, hash);
@@ -40,12 +40,11 @@ static inserted insert(rg_tokenizer *t, uint32_t id)
 
 static rg_status build_slots(rg_tokenizer *t, uint32_t *piece, const char **what)
 {
-    uint32_t n_bits = 1u << 10;
-    while (n_bits < 8 * t->n_pieces) n_bits *= 2; /* n_pieces < 2^24 */
+    const uint32_t n_bits = rgi_filter_bits(t->n_pieces);
     t->bit_mask = n_bits - 1;
     t->n_slots = 2 * t->n_pieces;
-    t->filter = rgi_alloc(&t->allocator, n_bits / 8);
-    t->slots = rgi_alloc_array(&t->allocator, t->n_slots, sizeof *t->slots);
+    t->filter = rgi_vocab_alloc(t, n_bits / 8, 1);
+    t->slots = rgi_vocab_alloc(t, t->n_slots, sizeof *t->slots);
     if (!t->filter || !t->slots) return RG_ERR_MEMORY;
     for (int attempt = 0; attempt < N_SEEDS; attempt++) {
         t->seed = 0x243f6a8885a308d3u * (uint64_t)(2 * attempt + 1);
@@ -65,7 +64,7 @@ static rg_status build_slots(rg_tokenizer *t, uint32_t *piece, const char **what
     return RG_ERR_TOKENIZER;
 }
 
-static int compare(const rg_tokenizer *t, uint32_t a, uint32_t b)
+int rgi_vocab_compare(const rg_tokenizer *t, uint32_t a, uint32_t b)
 {
     const uint32_t na = t->pieces[a].length, nb = t->pieces[b].length;
     const int order = memcmp(rgi_piece_text(t, a), rgi_piece_text(t, b), rgi_min_size(na, nb));
@@ -82,7 +81,7 @@ static bool sort_by_text(const rg_tokenizer *t, uint32_t *ids, size_t n)
         for (size_t start = 0; start < n; start += 2 * width) {
             const size_t middle = rgi_min_size(start + width, n), end = rgi_min_size(start + 2 * width, n);
             for (size_t i = start, j = middle, k = start; k < end; k++)
-                to[k] = j == end || (i < middle && compare(t, from[i], from[j]) < 0) ? from[i++] : from[j++];
+                to[k] = j == end || (i < middle && rgi_vocab_compare(t, from[i], from[j]) < 0) ? from[i++] : from[j++];
         }
         uint32_t *sorted = to;
         to = from;
@@ -93,21 +92,6 @@ static bool sort_by_text(const rg_tokenizer *t, uint32_t *ids, size_t n)
     return true;
 }
 
-static void build_ascii(rg_tokenizer *t)
-{
-    memset(t->ascii_orders, 0xff, sizeof t->ascii_orders); /* RGI_NO_ORDER */
-    for (uint32_t id = 0; id < t->n_pieces; id++) {
-        const unsigned char *text = rgi_piece_text(t, id);
-        if (t->pieces[id].length == 2 && (text[0] | text[1]) < 128) t->ascii_orders[text[0]][text[1]] = t->pieces[id].order;
-    }
-}
-
-static bool begins_with(const rg_tokenizer *t, uint32_t id, uint32_t beginning)
-{
-    const uint32_t n = t->pieces[beginning].length;
-    return n <= t->pieces[id].length && memcmp(rgi_piece_text(t, id), rgi_piece_text(t, beginning), n) == 0;
-}
-
 static void set_begins(rg_tokenizer *t, uint32_t id)
 {
     const unsigned char *text = rgi_piece_text(t, id);
@@ -116,30 +100,49 @@ static void set_begins(rg_tokenizer *t, uint32_t id)
     else memset(&t->user_begins[pair >> 6], 0xff, 256 / 8); /* anything may follow it */
 }
 
+void rgi_vocab_index_beginnings(rg_tokenizer *t)
+{
+    memset(t->ascii_orders, 0xff, sizeof t->ascii_orders); /* RGI_NO_ORDER */
+    for (uint32_t id = 0; id < t->n_pieces; id++) {
+        if (t->pieces[id].length != 2) continue;
+        const unsigned char *text = rgi_piece_text(t, id);
+        if ((text[0] | text[1]) < 128) t->ascii_orders[text[0]][text[1]] = t->pieces[id].order;
+    }
+    for (uint32_t i = 0; i < t->n_user; i++) set_begins(t, t->user[i]);
+}
+
+static bool begins_with(const rg_tokenizer *t, uint32_t id, uint32_t beginning)
+{
+    const uint32_t n = t->pieces[beginning].length;
+    return n <= t->pieces[id].length && memcmp(rgi_piece_text(t, id), rgi_piece_text(t, beginning), n) == 0;
+}
+
+/* What a piece begins with stands before it, and so do, in between, only pieces that begin with it too. */
+uint32_t rgi_vocab_user_parent(const rg_tokenizer *t, uint32_t i)
+{
+    uint32_t parent = i - 1; /* RGI_NO_PIECE for the first */
+    while (parent != RGI_NO_PIECE && !begins_with(t, t->user[i], t->user[parent])) parent = t->user_parent[parent];
+    return parent;
+}
+
 static rg_status build_user(rg_tokenizer *t)
 {
     for (uint32_t id = 0; id < t->n_pieces; id++) t->n_user += t->pieces[id].kind == RG_PIECE_USER_DEFINED;
-    t->user = rgi_alloc_array(&t->allocator, t->n_user, sizeof *t->user);
-    t->user_parent = rgi_alloc_array(&t->allocator, t->n_user, sizeof *t->user_parent);
+    t->user = rgi_vocab_alloc(t, t->n_user, sizeof *t->user);
+    t->user_parent = rgi_vocab_alloc(t, t->n_user, sizeof *t->user_parent);
     if (!t->user || !t->user_parent) return RG_ERR_MEMORY;
-    for (uint32_t id = 0, n = 0; id < t->n_pieces; id++) {
-        if (t->pieces[id].kind != RG_PIECE_USER_DEFINED) continue;
-        t->user[n++] = id;
-        set_begins(t, id);
-    }
+    for (uint32_t id = 0, n = 0; id < t->n_pieces; id++)
+        if (t->pieces[id].kind == RG_PIECE_USER_DEFINED) t->user[n++] = id;
     if (!sort_by_text(t, t->user, t->n_user)) return RG_ERR_MEMORY;
-    /* What a piece begins with stands before it, and so do, in between, only pieces that begin with it too. */
-    for (uint32_t i = 0; i < t->n_user; i++) {
-        uint32_t parent = i - 1; /* RGI_NO_PIECE for the first */
-        while (parent != RGI_NO_PIECE && !begins_with(t, t->user[i], t->user[parent])) parent = t->user_parent[parent];
-        t->user_parent[i] = parent;
-    }
+    for (uint32_t i = 0; i < t->n_user; i++) t->user_parent[i] = rgi_vocab_user_parent(t, i);
     return RG_OK;
 }
 
 static rg_status build_bridges(rg_tokenizer *t)
 {
-    if (!(t->bridges = rgi_alloc_zeroed(&t->allocator, (16384u + t->bit_mask + 1) / 8))) return RG_ERR_MEMORY;
+    const uint32_t n_bytes = (RGI_ASCII_BRIDGES + t->bit_mask + 1) / 8;
+    if (!(t->bridges = rgi_vocab_alloc(t, n_bytes, 1))) return RG_ERR_MEMORY;
+    memset(t->bridges, 0, n_bytes);
     for (uint32_t id = 0; id < t->n_pieces; id++) {
         if (t->pieces[id].order == RGI_NO_ORDER) continue;
         const unsigned char *text = rgi_piece_text(t, id), *end = text + t->pieces[id].length;
@@ -159,8 +162,8 @@ static rg_status build_bridges(rg_tokenizer *t)
 rg_status rgi_vocab_index(rg_tokenizer *t, uint32_t *piece, const char **what)
 {
     rg_status status = build_slots(t, piece, what);
-    if (status == RG_OK) build_ascii(t);
     if (status == RG_OK) status = build_user(t);
+    if (status == RG_OK) rgi_vocab_index_beginnings(t);
     if (status == RG_OK) status = build_bridges(t);
     return status;
 }
