@@ -13,7 +13,7 @@ allowed() {
     state) echo model backend io base ;;
     model) echo io backend tokenizer base ;;
     tokenizer) echo io base ;;
-    sampler | io | backend) echo base ;;
+    sampler | io | backend | quantize) echo base ;;
     base) echo ;;
     *) return 1 ;;
     esac
