@@ -15,7 +15,9 @@ typedef struct rgi_stored_tensor {
     uint32_t rank;            /* at most 8 */
     uint64_t shape[8];
     uint32_t file;
+    bool is_strided;          /* the elements lie in another order than that of the shape, and not beyond `bytes`; rank is at most 3 then */
     uint64_t offset, bytes;   /* in the file */
+    uint64_t strides[3];      /* where is_strided, in elements from offset on */
 } rgi_stored_tensor;
 
 typedef struct rgi_stored_file {
@@ -24,7 +26,7 @@ typedef struct rgi_stored_file {
     uint64_t bytes;
 } rgi_stored_file;
 
-/* An opened Hugging Face folder. Everything in it is checked; weights' bytes are not yet read. */
+/* Opened files, with Hugging Face's names and shapes wherever they come from. Everything about them is checked; weights' bytes are not yet read. */
 typedef struct rgi_checkpoint {
     char *config_json;        /* the text, NUL-ended */
     size_t config_bytes;
@@ -41,6 +43,12 @@ typedef struct rgi_checkpoint {
 /* Opens a folder: config.json, model.safetensors or model.safetensors.index.json with its shards. The host must outlive it.
  * Errors as rg_model_open; on failure *checkpoint is cleared. */
 rg_status rgi_hf_directory_open(rgi_checkpoint *checkpoint, const rgi_host *host, const char *folder, rg_error *error);
+/* Opens a file of DeepMind's, as torch.save writes it: 2b.pt and the like. Tensors are listed by name; those that are stored transposed are strided,
+ * and rgi_gather reads them. The configuration is config.json beside the file, or else derived, config_path being the file's own path then;
+ * tokenizer.model is looked for beside it. Nothing in the file is executed. Errors: RG_ERR_NOT_FOUND; RG_ERR_FORMAT with the offset; RG_ERR_LIMIT for
+ * header_bytes (the archive's directory, the pickle), n_tensors and n_layers of rg_limits; RG_ERR_MISSING_TENSOR; RG_ERR_IO, RG_ERR_MEMORY. On failure
+ * *checkpoint is cleared. */
+rg_status rgi_torch_checkpoint_open(rgi_checkpoint *checkpoint, const rgi_host *host, const char *path, rg_error *error);
 void rgi_checkpoint_close(rgi_checkpoint *checkpoint, const rgi_host *host);
 
 /* The tensor of a name, or NULL. */

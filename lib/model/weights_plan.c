@@ -34,6 +34,9 @@ static rg_status check_tensor(const rgi_checkpoint *checkpoint, const rgi_stored
     if (stored->type == 0)
         return rgi_fail(error, RG_ERR_FORMAT, stored->offset, "%s: tensor \"%s\" is none of F32, F16 and BF16", checkpoint->files[stored->file].path,
                         stored->name);
+    if (stored->is_strided)
+        return rgi_fail(error, RG_ERR_FORMAT, stored->offset, "%s: tensor \"%s\" is stored transposed; such a file has to be converted before it is opened",
+                        checkpoint->files[stored->file].path, stored->name);
     bool is_same = stored->rank == spec->rank;
     for (uint32_t i = 0; is_same && i < spec->rank; i++)
         is_same = stored->shape[i] == spec->shape[i] || (i == 0 && spec->has_surplus && stored->shape[i] > spec->shape[i]);
