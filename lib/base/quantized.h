@@ -46,6 +46,7 @@ typedef struct rgi_quantized_parts {
 static inline bool rgi_quantized_layout(rgi_quantized_parts *parts, int type, uint64_t rows, uint64_t k)
 {
     uint64_t codes, groups, scales;
+    *parts = (rgi_quantized_parts){ 0 };
     if (k > UINT64_MAX - RGI_Q4_BLOCK) return false;
     return rgi_mul_u64(rows, rgi_quantized_row_bytes(type, k), &codes) && rgi_align_up_u64(codes, 64, &parts->groups) &&
            rgi_mul_u64(rows, rgi_quantized_row_groups(type, k), &groups) && rgi_add_u64(parts->groups, groups, &groups) && rgi_align_up_u64(groups, 64, &parts->scales) &&

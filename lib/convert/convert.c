@@ -52,7 +52,7 @@ static rg_status compare_head(const converter *c, const rgi_weight_slot *head, c
 {
     const rgi_stored_tensor *a = head->stored, *b = embedding->stored;
     const uint64_t bytes = rgi_slot_units(head) * rgi_stored_type_bytes(a->type);
-    *is_same = a->type == b->type;
+    *is_same = a->type == b->type && !a->is_strided && !b->is_strided;
     if (!*is_same) return RG_OK;
     unsigned char *room = rgi_alloc(&c->host->allocator, 2 * COMPARE_BYTES);
     rg_status status = room ? RG_OK : rgi_fail_plain(c->error, RG_ERR_MEMORY);

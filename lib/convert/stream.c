@@ -3,6 +3,7 @@
 #include "convert/stream.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "base/float16.h"
 #include "base/memory.h"
 #include "base/quantized.h"
+#include "io/gather.h"
 #include "model/weights_plan.h"
 
 #define ROOM_BYTES ((uint64_t)32 << 20) /* of a round, in the new file */
@@ -33,7 +35,7 @@ typedef struct rgi_stream_hand {
     rg_error error;
 } hand;
 
-typedef struct round {
+typedef struct turn {
     rgi_stream *s;
     const rgi_stream_job *job;
     uint64_t n_columns;             /* elements of a unit */
@@ -44,11 +46,13 @@ typedef struct round {
     uint8_t *groups;                /* of all rows */
     float *scales;
     uint64_t first;                 /* unit that the room begins with */
+    rgi_gather gather;              /* of a tensor that lies in another order */
+    pthread_mutex_t gathering;      /* one hand at a time, since what it reads ahead serves the next */
     size_t n_pieces;
     rg_status write_status;
     atomic_size_t next;
     atomic_bool is_over;
-} round;
+} turn;
 
 bool rgi_stream_init(rgi_stream *s)
 {
@@ -79,10 +83,19 @@ static rg_status read_bytes(const rgi_stream *s, const rgi_stored_tensor *t, uin
 }
 
 /* Elements [first, first + n) of a tensor that has no scales, as they are stored. */
-static rg_status read_elements(const rgi_stream *s, const rgi_stored_tensor *t, uint64_t first, uint64_t n, void *to, rg_error *error)
+static rg_status read_elements(turn *r, uint64_t first, uint64_t n, void *to, rg_error *error)
 {
+    const rgi_stream *s = r->s;
+    const rgi_stored_tensor *t = r->job->from;
     const uint64_t bytes = rgi_stored_type_bytes(t->type);
-    rg_status status = read_bytes(s, t, first * bytes, to, n * bytes, error);
+    rg_status status;
+    if (t->is_strided) {
+        pthread_mutex_lock(&r->gathering);
+        status = rgi_gather_read(&r->gather, first, n, to, error);
+        pthread_mutex_unlock(&r->gathering);
+    } else {
+        status = read_bytes(s, t, first * bytes, to, n * bytes, error);
+    }
     const size_t bad = status != RG_OK || s->allows_nonfinite ? (size_t)n : rgi_best_nonfinite_search(s->features)(to, (size_t)n, t->type);
     if (bad < n)
         status = rgi_fail(error, RG_ERR_NONFINITE, t->offset + (first + bad) * bytes, "%s: element %llu of tensor \"%s\" is NaN or infinite", s->checkpoint->files[t->file].path,
@@ -91,7 +104,7 @@ static rg_status read_elements(const rgi_stream *s, const rgi_stored_tensor *t, 
 }
 
 /* Rows of a tensor of 8 or 4 bits, as float32 values. */
-static rg_status read_quantized(const round *r, hand *h, uint64_t first, uint64_t n, float *to)
+static rg_status read_quantized(const turn *r, hand *h, uint64_t first, uint64_t n, float *to)
 {
     const rgi_stored_tensor *t = r->job->from;
     const uint64_t k = r->n_columns, row = rgi_quantized_row_bytes(t->type, k), row_groups = rgi_quantized_row_groups(t->type, k);
@@ -125,17 +138,17 @@ static void widen(float *to, const void *from, size_t n, int type)
 }
 
 /* Rows of any tensor, widened. From the end on, since both lie in the same room, the elements in front. */
-static rg_status read_rows(const round *r, hand *h, uint64_t first, uint64_t n, float **rows)
+static rg_status read_rows(turn *r, hand *h, uint64_t first, uint64_t n, float **rows)
 {
     const rgi_stored_tensor *t = r->job->from;
     *rows = (float *)(void *)(h->in + (rgi_is_quantized(t->type) ? (n * r->unit_in + 63) / 64 * 64 : 0));
     if (rgi_is_quantized(t->type)) return read_quantized(r, h, first, n, *rows);
-    const rg_status status = read_elements(r->s, t, first * r->n_columns, n * r->n_columns, h->in, &h->error);
+    const rg_status status = read_elements(r, first * r->n_columns, n * r->n_columns, h->in, &h->error);
     if (status == RG_OK) widen(*rows, h->in, (size_t)(n * r->n_columns), t->type);
     return status;
 }
 
-static rg_status narrow_rows(const round *r, hand *h, piece *p, const float *rows, unsigned char *to)
+static rg_status narrow_rows(const turn *r, hand *h, piece *p, const float *rows, unsigned char *to)
 {
     for (uint64_t i = 0; i < p->n * r->n_columns; i++) {
         const uint16_t half = rgi_to_bf16(rows[i]);
@@ -151,7 +164,7 @@ static rg_status narrow_rows(const round *r, hand *h, piece *p, const float *row
     return RG_OK;
 }
 
-static rg_status quantize_rows(const round *r, piece *p, const float *rows, unsigned char *to)
+static rg_status quantize_rows(const turn *r, piece *p, const float *rows, unsigned char *to)
 {
     const uint64_t row_groups = rgi_quantized_row_groups(r->job->type, r->n_columns);
     rgi_quantize_error e = { 0 };
@@ -163,13 +176,13 @@ static rg_status quantize_rows(const round *r, piece *p, const float *rows, unsi
     return RG_OK;
 }
 
-static rg_status make_piece(const round *r, hand *h, piece *p)
+static rg_status make_piece(turn *r, hand *h, piece *p)
 {
     unsigned char *to = r->room + (p->first - r->first) * r->unit_out;
     const rgi_stored_tensor *t = r->job->from;
     float *rows;
     p->difference = (rgi_stream_error){ 0 };
-    if (t->type == r->job->type) return rgi_is_quantized(t->type) ? read_bytes(r->s, t, p->first, to, p->n, &h->error) : read_elements(r->s, t, p->first, p->n, to, &h->error);
+    if (t->type == r->job->type) return rgi_is_quantized(t->type) ? read_bytes(r->s, t, p->first, to, p->n, &h->error) : read_elements(r, p->first, p->n, to, &h->error);
     const rg_status status = read_rows(r, h, p->first, p->n, &rows);
     if (status != RG_OK) return status;
     return rgi_is_quantized(r->job->type) ? quantize_rows(r, p, rows, to) : narrow_rows(r, h, p, rows, to);
@@ -178,7 +191,7 @@ static rg_status make_piece(const round *r, hand *h, piece *p)
 /* Hand 0 first writes what the round before made. Pieces are taken in their order, so what comes before one that failed is finished. */
 static void work(void *argument, size_t index)
 {
-    round *r = argument;
+    turn *r = argument;
     hand *h = &r->s->hands[index];
     if (index == 0 && r->n_finished > 0) {
         r->write_status = rgi_native_out_write(r->s->out, r->finished, r->n_finished);
@@ -194,7 +207,7 @@ static void work(void *argument, size_t index)
     }
 }
 
-static rg_status run(round *r)
+static rg_status run(turn *r)
 {
     rgi_stream *s = r->s;
     const hand *first = NULL;
@@ -220,7 +233,7 @@ static rg_status run(round *r)
 }
 
 /* Room for what a hand reads, and widens, of a piece. */
-static bool reserve_hands(const round *r, uint64_t piece_units)
+static bool reserve_hands(const turn *r, uint64_t piece_units)
 {
     const rgi_stream *s = r->s;
     const uint64_t bytes = piece_units * r->unit_in + 64 + piece_units * r->n_columns * sizeof(float);
@@ -235,7 +248,7 @@ static bool reserve_hands(const round *r, uint64_t piece_units)
 }
 
 /* Units of elements that are kept, or of rows. */
-static void choose_units(round *r, uint64_t *n_units)
+static void choose_units(turn *r, uint64_t *n_units)
 {
     const rgi_stored_tensor *t = r->job->from;
     const rgi_stream_job *job = r->job;
@@ -253,7 +266,7 @@ static void choose_units(round *r, uint64_t *n_units)
 }
 
 /* All rounds. What the last one made is written when the next would begin, so a round without pieces comes at the end. */
-static rg_status run_rounds(round *r, uint64_t n_units, rgi_stream_error *sum)
+static rg_status run_rounds(turn *r, uint64_t n_units, rgi_stream_error *sum)
 {
     const uint64_t piece_units = rgi_max_u64(1, PIECE_BYTES / rgi_max_u64(r->unit_in, r->unit_out));
     const uint64_t room_units = rgi_max_u64(1, rgi_min_u64(ROOM_BYTES / r->unit_out, MOST_PIECES * piece_units));
@@ -279,7 +292,7 @@ static rg_status run_rounds(round *r, uint64_t n_units, rgi_stream_error *sum)
 }
 
 /* What follows the codes of all rows. */
-static rg_status write_scales(const round *r, uint64_t rows)
+static rg_status write_scales(const turn *r, uint64_t rows)
 {
     static const unsigned char zeros[64];
     rgi_quantized_parts parts;
@@ -295,7 +308,7 @@ static rg_status write_scales(const round *r, uint64_t rows)
 
 rg_status rgi_stream_tensor(rgi_stream *s, const rgi_stream_job *job, rgi_stream_error *difference)
 {
-    round r = { .s = s, .job = job };
+    turn r = { .s = s, .job = job };
     const rg_allocator *allocator = &s->host->allocator;
     uint64_t n_units;
     *difference = (rgi_stream_error){ 0 };
@@ -303,14 +316,17 @@ rg_status rgi_stream_tensor(rgi_stream *s, const rgi_stream_job *job, rgi_stream
     atomic_init(&r.is_over, false);
     choose_units(&r, &n_units);
     const bool has_scales = rgi_is_quantized(job->type) && job->from->type != job->type;
-    rg_status status = RG_OK;
+    rg_status status = job->from->is_strided ? rgi_gather_open(&r.gather, s->host, s->checkpoint->files, job->from, s->error) : RG_OK;
+    pthread_mutex_init(&r.gathering, NULL);
     if (has_scales) {
         r.groups = rgi_alloc_array(allocator, n_units, rgi_quantized_row_groups(job->type, r.n_columns));
         r.scales = rgi_alloc_array(allocator, n_units, sizeof *r.scales);
-        if (!r.groups || !r.scales) status = rgi_fail_plain(s->error, RG_ERR_MEMORY);
+        if (status == RG_OK && (!r.groups || !r.scales)) status = rgi_fail_plain(s->error, RG_ERR_MEMORY);
     }
     if (status == RG_OK) status = run_rounds(&r, n_units, difference);
     if (status == RG_OK && has_scales) status = write_scales(&r, n_units);
+    if (job->from->is_strided) rgi_gather_close(&r.gather);
+    pthread_mutex_destroy(&r.gathering);
     rgi_free(allocator, r.groups);
     rgi_free(allocator, r.scales);
     return status;

@@ -1,12 +1,76 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What all kinds of checkpoints have in common: finding tensors by name, and closing. */
-#include "io/checkpoint.h"
-
+ * What all opened checkpoints have in common, whichever files they come from. */
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/sort.h"
+#include "io/checkpoint_parts.h"
+
+rg_status rgi_probe_file(const rgi_host *host, const char *path, rg_error *error)
+{
+    void *file = NULL;
+    int system_error = 0;
+    rg_status status = host->io.open(host->io.user, &file, path, RG_IO_READ, &system_error);
+    if (status == RG_OK) host->io.close_read(host->io.user, file);
+    else if (status != RG_ERR_NOT_FOUND) status = rgi_fail_io(error, status, system_error, "open", path);
+    return status;
+}
+
+bool rgi_file_begins(const rgi_host *host, const char *path, const void *bytes, size_t n)
+{
+    void *file = NULL;
+    int system_error = 0;
+    unsigned char begin[64];
+    if (host->io.open(host->io.user, &file, path, RG_IO_READ, &system_error) != RG_OK) return false;
+    const bool is_read = rgi_read_exactly(host, file, path, 0, begin, n, NULL) == RG_OK;
+    host->io.close_read(host->io.user, file);
+    return is_read && memcmp(begin, bytes, n) == 0;
+}
+
+rg_status rgi_checkpoint_read_config(rgi_checkpoint *c, const rgi_host *host, const char *folder, rg_error *error)
+{
+    c->config_path = rgi_join_path(&host->allocator, folder, "config.json");
+    if (!c->config_path) return rgi_fail_plain(error, RG_ERR_MEMORY);
+    return rgi_read_file(host, c->config_path, host->limits.config_bytes, &c->config_json, &c->config_bytes, error);
+}
+
+rg_status rgi_checkpoint_find_tokenizer(rgi_checkpoint *c, const rgi_host *host, const char *folder, rg_error *error)
+{
+    c->tokenizer_path = rgi_join_path(&host->allocator, folder, "tokenizer.model");
+    if (!c->tokenizer_path) return rgi_fail_plain(error, RG_ERR_MEMORY);
+    const rg_status status = rgi_probe_file(host, c->tokenizer_path, error);
+    if (status != RG_ERR_NOT_FOUND) return status;
+    rgi_free(&host->allocator, c->tokenizer_path);
+    c->tokenizer_path = NULL;
+    return RG_OK;
+}
+
+rg_status rgi_checkpoint_reserve_files(rgi_checkpoint *c, const rgi_host *host, size_t n, rg_error *error)
+{
+    rgi_name_blocks *names = rgi_alloc_zeroed(&host->allocator, sizeof *names + n * sizeof names->blocks[0]);
+    c->memory = names;
+    c->files = rgi_alloc_array(&host->allocator, n, sizeof *c->files);
+    if (!names || !c->files) return rgi_fail_plain(error, RG_ERR_MEMORY);
+    names->n = n;
+    return RG_OK;
+}
+
+rg_status rgi_checkpoint_open_file(rgi_checkpoint *c, const rgi_host *host, char *path, rg_error *error)
+{
+    int system_error = 0;
+    rgi_stored_file *file = &c->files[c->n_files];
+    *file = (rgi_stored_file){ .path = path };
+    rg_status status = host->io.open(host->io.user, &file->handle, path, RG_IO_READ, &system_error);
+    if (status != RG_OK) {
+        status = rgi_fail_io(error, status, system_error, "open", path);
+        rgi_free(&host->allocator, path);
+        return status;
+    }
+    c->n_files++;
+    status = host->io.size(host->io.user, file->handle, &file->bytes, &system_error);
+    return status == RG_OK ? status : rgi_fail_io(error, status, system_error, "measure", path);
+}
 
 static int compare_names(const void *a, const void *b, const void *context)
 {
@@ -14,7 +78,7 @@ static int compare_names(const void *a, const void *b, const void *context)
     return strcmp(tensors[*(const uint32_t *)a].name, tensors[*(const uint32_t *)b].name);
 }
 
-rg_status rgi_checkpoint_sort(rgi_checkpoint *c, const rgi_host *host, rg_error *error)
+rg_status rgi_checkpoint_sort_names(rgi_checkpoint *c, const rgi_host *host, rg_error *error)
 {
     c->order = rgi_alloc_array(&host->allocator, c->n_tensors, sizeof *c->order);
     if (!c->order) return rgi_fail_plain(error, RG_ERR_MEMORY);
@@ -31,7 +95,7 @@ rg_status rgi_checkpoint_sort(rgi_checkpoint *c, const rgi_host *host, rg_error 
 void rgi_checkpoint_close(rgi_checkpoint *checkpoint, const rgi_host *host)
 {
     const rg_allocator *allocator = &host->allocator;
-    rgi_name_blocks *names = checkpoint->names;
+    rgi_name_blocks *names = checkpoint->memory;
     for (size_t i = 0; names && i < names->n; i++) rgi_free(allocator, names->blocks[i]);
     rgi_free(allocator, names);
     for (size_t i = 0; i < checkpoint->n_files; i++) {

@@ -16,8 +16,10 @@ typedef struct rgi_stored_tensor {
     uint32_t rank;            /* at most 8 */
     uint64_t shape[8];
     uint32_t file;
+    bool is_strided;          /* the elements lie in another order than that of the shape, and not beyond `bytes`; rank is at most 3 then */
     uint64_t offset, bytes;   /* in the file */
     rgi_hash128 hash;         /* of a native file: what its bytes should hash to */
+    uint64_t strides[3];      /* where is_strided, in elements from offset on */
 } rgi_stored_tensor;
 
 typedef struct rgi_stored_file {
@@ -30,13 +32,7 @@ typedef struct rgi_stored_file {
 /* Maps the file, unless it is. RG_ERR_FORMAT: it has become shorter; RG_ERR_IO, RG_ERR_MEMORY. host->io can map. */
 rg_status rgi_stored_file_map(rgi_stored_file *file, const rgi_host *host, rg_error *error);
 
-/* Names of tensors, one block for each file. */
-typedef struct rgi_name_blocks {
-    size_t n;
-    char *blocks[];
-} rgi_name_blocks;
-
-/* An opened Hugging Face folder or native file. Everything in it is checked; weights' bytes are not yet read. */
+/* Opened files, with Hugging Face's names and shapes wherever they come from. Everything about them is checked; weights' bytes are not yet read. */
 typedef struct rgi_checkpoint {
     bool is_native;
     char *config_json;        /* the text, NUL-ended */
@@ -55,7 +51,7 @@ typedef struct rgi_checkpoint {
     rgi_stored_tensor *tensors; /* in checkpoint order: file by file in the order of shard names, by offset */
     size_t n_tensors;
     uint32_t *order;          /* indices of tensors, sorted by name, for look-ups */
-    rgi_name_blocks *names;   /* what names live in */
+    void *memory;             /* what names live in; owned by the reader */
 } rgi_checkpoint;
 
 /* Opens a folder: config.json, model.safetensors or model.safetensors.index.json with its shards. The host must outlive it.
@@ -66,10 +62,14 @@ rg_status rgi_hf_directory_open(rgi_checkpoint *checkpoint, const rgi_host *host
 rg_status rgi_native_open(rgi_checkpoint *checkpoint, const rgi_host *host, const char *path, rg_error *error);
 /* Whether a file begins as a native one does. */
 bool rgi_native_is(const rgi_host *host, const char *path);
+/* Opens a file of DeepMind's, as torch.save writes it: 2b.pt and the like. Tensors are listed by name; those that are stored transposed are strided,
+ * and rgi_gather reads them. The configuration is config.json beside the file, or else derived, config_path being the file's own path then;
+ * tokenizer.model is looked for beside it. Nothing in the file is executed. Errors: RG_ERR_NOT_FOUND; RG_ERR_FORMAT with the offset; RG_ERR_LIMIT for
+ * header_bytes (the archive's directory, the pickle), n_tensors and n_layers of rg_limits; RG_ERR_MISSING_TENSOR; RG_ERR_IO, RG_ERR_MEMORY. On failure
+ * *checkpoint is cleared. */
+rg_status rgi_torch_checkpoint_open(rgi_checkpoint *checkpoint, const rgi_host *host, const char *path, rg_error *error);
 void rgi_checkpoint_close(rgi_checkpoint *checkpoint, const rgi_host *host);
 
-/* Fills `order`. RG_ERR_FORMAT: a name is there twice. */
-rg_status rgi_checkpoint_sort(rgi_checkpoint *checkpoint, const rgi_host *host, rg_error *error);
 /* The tensor of a name, or NULL. */
 const rgi_stored_tensor *rgi_checkpoint_find(const rgi_checkpoint *checkpoint, const char *name);
 

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "io/checkpoint.h"
+#include "io/checkpoint_parts.h"
 #include "io/name_list.h"
 #include "io/safetensors.h"
 #include "io/shard_index.h"
@@ -19,64 +19,14 @@ static rg_status check_folder(const rgi_host *host, const char *folder, rg_error
     return is_directory ? RG_OK : rgi_fail(error, RG_ERR_NOT_FOUND, RG_NO_OFFSET, "%s: not a folder", folder);
 }
 
-/* Whether a file can be opened: RG_OK, RG_ERR_NOT_FOUND, or what else the host says. */
-static rg_status probe(const rgi_host *host, const char *path, rg_error *error)
-{
-    void *file = NULL;
-    int system_error = 0;
-    rg_status status = host->io.open(host->io.user, &file, path, RG_IO_READ, &system_error);
-    if (status == RG_OK) host->io.close_read(host->io.user, file);
-    else if (status != RG_ERR_NOT_FOUND) status = rgi_fail_io(error, status, system_error, "open", path);
-    return status;
-}
-
-static rg_status read_config(rgi_checkpoint *c, const rgi_host *host, const char *folder, rg_error *error)
-{
-    c->config_path = rgi_join_path(&host->allocator, folder, "config.json");
-    if (!c->config_path) return rgi_fail_plain(error, RG_ERR_MEMORY);
-    return rgi_read_file(host, c->config_path, host->limits.config_bytes, &c->config_json, &c->config_bytes, error);
-}
-
-static rg_status find_tokenizer(rgi_checkpoint *c, const rgi_host *host, const char *folder, rg_error *error)
-{
-    c->tokenizer_path = rgi_join_path(&host->allocator, folder, "tokenizer.model");
-    if (!c->tokenizer_path) return rgi_fail_plain(error, RG_ERR_MEMORY);
-    const rg_status status = probe(host, c->tokenizer_path, error);
-    if (status != RG_ERR_NOT_FOUND) return status;
-    rgi_free(&host->allocator, c->tokenizer_path);
-    c->tokenizer_path = NULL;
-    return RG_OK;
-}
-
-/* Makes room for n files. */
-static rg_status reserve_files(rgi_checkpoint *c, const rgi_host *host, size_t n, rg_error *error)
-{
-    rgi_name_blocks *names = rgi_alloc_zeroed(&host->allocator, sizeof *names + n * sizeof names->blocks[0]);
-    c->names = names;
-    c->files = rgi_alloc_array(&host->allocator, n, sizeof *c->files);
-    if (!names || !c->files) return rgi_fail_plain(error, RG_ERR_MEMORY);
-    names->n = n;
-    return RG_OK;
-}
-
 /* Opens a file of weights and reads its header. Takes path over. */
 static rg_status open_file(rgi_checkpoint *c, const rgi_host *host, char *path, rgi_safetensors *header, rg_error *error)
 {
-    int system_error = 0;
-    rgi_stored_file *file = &c->files[c->n_files];
-    *file = (rgi_stored_file){ .path = path };
-    rg_status status = host->io.open(host->io.user, &file->handle, path, RG_IO_READ, &system_error);
-    if (status != RG_OK) {
-        status = rgi_fail_io(error, status, system_error, "open", path);
-        rgi_free(&host->allocator, path);
-        return status;
-    }
-    c->n_files++;
-    status = host->io.size(host->io.user, file->handle, &file->bytes, &system_error);
-    if (status != RG_OK) return rgi_fail_io(error, status, system_error, "measure", path);
-    status = rgi_safetensors_read(header, host, file, error);
+    rg_status status = rgi_checkpoint_open_file(c, host, path, error);
     if (status != RG_OK) return status;
-    c->names->blocks[c->n_files - 1] = header->names;
+    status = rgi_safetensors_read(header, host, &c->files[c->n_files - 1], error);
+    if (status != RG_OK) return status;
+    ((rgi_name_blocks *)c->memory)->blocks[c->n_files - 1] = header->names;
     header->names = NULL;
     for (size_t i = 0; i < header->n_tensors; i++) header->tensors[i].file = (uint32_t)(c->n_files - 1);
     return RG_OK;
@@ -85,7 +35,7 @@ static rg_status open_file(rgi_checkpoint *c, const rgi_host *host, char *path, 
 static rg_status open_single(rgi_checkpoint *c, const rgi_host *host, char *path, rg_error *error)
 {
     rgi_safetensors header = { 0 };
-    rg_status status = reserve_files(c, host, 1, error);
+    rg_status status = rgi_checkpoint_reserve_files(c, host, 1, error);
     if (status != RG_OK) {
         rgi_free(&host->allocator, path);
         return status;
@@ -138,11 +88,11 @@ static rg_status open_sharded(rgi_checkpoint *c, const rgi_host *host, const cha
     if (status == RG_ERR_NOT_FOUND)
         rgi_fail(error, status, RG_NO_OFFSET, "%s: has neither model.safetensors nor model.safetensors.index.json", folder);
     if (status != RG_OK) goto done;
-    if ((status = reserve_files(c, host, index.n_shards, error)) != RG_OK) goto done;
+    if ((status = rgi_checkpoint_reserve_files(c, host, index.n_shards, error)) != RG_OK) goto done;
     headers = rgi_alloc_zeroed(&host->allocator, index.n_shards * (uint64_t)sizeof *headers);
     status = headers ? open_shards(c, host, folder, &index, headers, error) : rgi_fail_plain(error, RG_ERR_MEMORY);
     for (uint32_t i = 0; headers && i < index.n_shards; i++) rgi_free(&host->allocator, headers[i].tensors);
-    if (status == RG_OK) status = rgi_checkpoint_sort(c, host, error);
+    if (status == RG_OK) status = rgi_checkpoint_sort_names(c, host, error);
     if (status == RG_OK) status = rgi_shard_index_compare(&index, c, error);
 
 done:
@@ -155,10 +105,10 @@ static rg_status open_weights(rgi_checkpoint *c, const rgi_host *host, const cha
 {
     char *path = rgi_join_path(&host->allocator, folder, "model.safetensors");
     if (!path) return rgi_fail_plain(error, RG_ERR_MEMORY);
-    rg_status status = probe(host, path, error);
+    rg_status status = rgi_probe_file(host, path, error);
     if (status == RG_OK) {
         status = open_single(c, host, path, error);
-        return status == RG_OK ? rgi_checkpoint_sort(c, host, error) : status;
+        return status == RG_OK ? rgi_checkpoint_sort_names(c, host, error) : status;
     }
     rgi_free(&host->allocator, path);
     if (status != RG_ERR_NOT_FOUND) return status;
@@ -170,8 +120,8 @@ rg_status rgi_hf_directory_open(rgi_checkpoint *checkpoint, const rgi_host *host
 {
     memset(checkpoint, 0, sizeof *checkpoint);
     rg_status status = check_folder(host, folder, error);
-    if (status == RG_OK) status = read_config(checkpoint, host, folder, error);
-    if (status == RG_OK) status = find_tokenizer(checkpoint, host, folder, error);
+    if (status == RG_OK) status = rgi_checkpoint_read_config(checkpoint, host, folder, error);
+    if (status == RG_OK) status = rgi_checkpoint_find_tokenizer(checkpoint, host, folder, error);
     if (status == RG_OK) status = open_weights(checkpoint, host, folder, error);
     if (status != RG_OK) rgi_checkpoint_close(checkpoint, host);
     return status;

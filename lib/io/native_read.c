@@ -8,7 +8,7 @@
 #include "base/little_endian.h"
 #include "base/memory.h"
 #include "base/quantized.h"
-#include "io/checkpoint.h"
+#include "io/checkpoint_parts.h"
 #include "io/manifest.h"
 #include "io/native_format.h"
 
@@ -29,6 +29,8 @@ typedef struct native_reader {
     unsigned char *directory;
     rg_error *error;
 } native_reader;
+
+static rgi_name_blocks *names_of(const rgi_checkpoint *c) { return c->memory; }
 
 static rg_status refuse(const native_reader *r, rg_status status, uint64_t offset, const char *section, const char *problem)
 {
@@ -216,7 +218,7 @@ static rg_status read_tensors(native_reader *r, uint32_t n, const unsigned char 
     const native_header *h = &r->header;
     uint64_t end = h->tokenizer_bytes ? h->tokenizer_offset + h->tokenizer_bytes : RGI_NATIVE_HEADER_BYTES + h->manifest_bytes;
     uint32_t used = 0;
-    char *to = c->names->blocks[0];
+    char *to = names_of(c)->blocks[0];
     for (uint32_t i = 0; i < n; i++) {
         rgi_stored_tensor *t = &c->tensors[i];
         const unsigned char *entry = r->directory + RGI_DIRECTORY_HEAD_BYTES + i * (size_t)RGI_TENSOR_ENTRY_BYTES;
@@ -255,8 +257,8 @@ static rg_status parse_directory(native_reader *r)
     c->tokenizer_bytes = h->tokenizer_bytes;
     c->n_tensors = n;
     c->tensors = rgi_alloc_array(&r->host->allocator, n, sizeof *c->tensors);
-    c->names->blocks[0] = rgi_alloc(&r->host->allocator, (uint64_t)names_bytes + n);
-    if (!c->tensors || !c->names->blocks[0]) return rgi_fail_plain(r->error, RG_ERR_MEMORY);
+    names_of(c)->blocks[0] = rgi_alloc(&r->host->allocator, (uint64_t)names_bytes + n);
+    if (!c->tensors || !names_of(c)->blocks[0]) return rgi_fail_plain(r->error, RG_ERR_MEMORY);
     return read_tensors(r, n, head + names_at, names_bytes);
 }
 
@@ -275,28 +277,12 @@ static rg_status read_directory(native_reader *r)
 static rg_status open_file(native_reader *r, const char *path)
 {
     rgi_checkpoint *c = r->checkpoint;
-    const rg_allocator *allocator = &r->host->allocator;
-    int system_error = 0;
     c->is_native = true;
-    c->names = rgi_alloc_zeroed(allocator, sizeof *c->names + sizeof c->names->blocks[0]);
-    c->files = rgi_alloc_zeroed(allocator, sizeof *c->files);
-    char *copy = rgi_copy_string(allocator, path);
-    if (!c->names || !c->files || !copy) {
-        rgi_free(allocator, copy);
-        return rgi_fail_plain(r->error, RG_ERR_MEMORY);
-    }
-    c->names->n = 1;
+    const rg_status status = rgi_checkpoint_reserve_files(c, r->host, 1, r->error);
+    if (status != RG_OK) return status;
+    char *copy = rgi_copy_string(&r->host->allocator, path);
     r->file = c->files;
-    r->file->path = copy;
-    rg_status status = r->host->io.open(r->host->io.user, &r->file->handle, path, RG_IO_READ, &system_error);
-    if (status != RG_OK) {
-        status = rgi_fail_io(r->error, status, system_error, "open", path);
-        rgi_free(allocator, copy);
-        return status;
-    }
-    c->n_files = 1;
-    status = r->host->io.size(r->host->io.user, r->file->handle, &r->file->bytes, &system_error);
-    return status == RG_OK ? RG_OK : rgi_fail_io(r->error, status, system_error, "measure", path);
+    return copy ? rgi_checkpoint_open_file(c, r->host, copy, r->error) : rgi_fail_plain(r->error, RG_ERR_MEMORY);
 }
 
 rg_status rgi_native_open(rgi_checkpoint *checkpoint, const rgi_host *host, const char *path, rg_error *error)
@@ -307,19 +293,10 @@ rg_status rgi_native_open(rgi_checkpoint *checkpoint, const rgi_host *host, cons
     if (status == RG_OK) status = read_manifest(&r);
     if (status == RG_OK) status = read_configuration(&r);
     if (status == RG_OK) status = read_directory(&r);
-    if (status == RG_OK) status = rgi_checkpoint_sort(checkpoint, host, error);
+    if (status == RG_OK) status = rgi_checkpoint_sort_names(checkpoint, host, error);
     rgi_free(&host->allocator, r.directory);
     if (status != RG_OK) rgi_checkpoint_close(checkpoint, host);
     return status;
 }
 
-bool rgi_native_is(const rgi_host *host, const char *path)
-{
-    void *file = NULL;
-    int system_error = 0;
-    char magic[RGI_NATIVE_MAGIC_BYTES];
-    if (host->io.open(host->io.user, &file, path, RG_IO_READ, &system_error) != RG_OK) return false;
-    const bool is_read = rgi_read_exactly(host, file, path, 0, magic, sizeof magic, NULL) == RG_OK;
-    host->io.close_read(host->io.user, file);
-    return is_read && memcmp(magic, RGI_NATIVE_MAGIC, sizeof magic) == 0;
-}
+bool rgi_native_is(const rgi_host *host, const char *path) { return rgi_file_begins(host, path, RGI_NATIVE_MAGIC, RGI_NATIVE_MAGIC_BYTES); }

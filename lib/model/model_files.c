@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "io/checkpoint_parts.h"
 #include "io/demo.h"
 #include "tokenizer/vocab_image.h"
 
@@ -21,13 +22,12 @@ rg_status rgi_model_host_of(rgi_host *host, const rg_model_options *o, rg_error 
     return status;
 }
 
-static bool is_readable_file(const rgi_host *host, const char *path)
+/* What a file is shows in its first bytes: a native one, or a zip archive, as torch.save writes. RG_ERR_NOT_FOUND: neither. */
+static rg_status open_file(rgi_checkpoint *checkpoint, const rgi_host *host, const char *path, rg_error *error)
 {
-    void *file = NULL;
-    int system_error = 0;
-    if (host->io.open(host->io.user, &file, path, RG_IO_READ, &system_error) != RG_OK) return false;
-    host->io.close_read(host->io.user, file);
-    return true;
+    if (rgi_native_is(host, path)) return rgi_native_open(checkpoint, host, path, error);
+    if (rgi_file_begins(host, path, "PK\003\004", 4)) return rgi_torch_checkpoint_open(checkpoint, host, path, error);
+    return rgi_fail(error, RG_ERR_NOT_FOUND, RG_NO_OFFSET, "%s: this file is not a model; a model is a native file, one that torch.save wrote, or the folder that its files are in", path);
 }
 
 static rg_status open_hub_id(rgi_checkpoint *checkpoint, const rgi_host *host, const char *path, const rg_model_options *options, rg_error *error)
@@ -55,9 +55,7 @@ rg_status rgi_model_files_open(rgi_checkpoint *checkpoint, rgi_host *host, const
         return rgi_native_is(host, path) ? rgi_native_open(checkpoint, host, path, error) : rgi_hf_directory_open(checkpoint, host, path, error);
     }
     const bool is_there = host->io.is_directory(host->io.user, path, &is_directory, &system_error) == RG_OK;
-    if (is_there && !is_directory && rgi_native_is(host, path)) return rgi_native_open(checkpoint, host, path, error);
-    if (is_there && !is_directory && is_readable_file(host, path))
-        return rgi_fail(error, RG_ERR_NOT_FOUND, RG_NO_OFFSET, "%s: this file is not a native model file; other models are named by the folder that their files are in", path);
+    if (is_there && !is_directory && rgi_probe_file(host, path, NULL) == RG_OK) return open_file(checkpoint, host, path, error);
     if (!(is_there && is_directory) && may_be_id) return open_hub_id(checkpoint, host, path, options, error);
     return rgi_hf_directory_open(checkpoint, host, path, error);
 }

@@ -100,6 +100,9 @@ static rg_status measure(loader *l, uint64_t *room)
     for (size_t i = 0; i < l->plan.n_slots; i++) {
         rgi_weight_slot *slot = &l->plan.slots[i];
         uint64_t bytes, aligned;
+        if (slot->stored->is_strided)
+            return rgi_fail(l->error, RG_ERR_UNSUPPORTED, slot->stored->offset, "%s: tensor \"%s\" is stored transposed; such a file has to be converted before it is opened",
+                            l->checkpoint->files[slot->stored->file].path, slot->stored->name);
         if (rgi_is_quantized(slot->stored->type) && l->reader.backend && !(l->reader.backend->ops->capabilities & RG_BACKEND_QUANTIZED))
             return rgi_fail(l->error, RG_ERR_UNSUPPORTED, slot->stored->offset, "%s: tensor \"%s\" has weights of %s bits, which the backend \"%s\" does not take",
                             l->checkpoint->files[slot->stored->file].path, slot->stored->name, slot->stored->type == RG_TYPE_Q8 ? "8" : "4", l->reader.backend->ops->name);
