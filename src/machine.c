@@ -39,7 +39,7 @@ const machine_kernels *machine_kernels_of(const char *kernels, int weight_type)
 {
     char rung[32] = "";
     const size_t bytes = strlen(kernels);
-    const bool is_whole = weight_type != RG_TYPE_BF16 || (bytes > 4 && strcmp(kernels + bytes - 4, " f32") == 0);
+    const bool is_whole = weight_type == RG_TYPE_F32 || weight_type == RG_TYPE_F16 || (bytes > 4 && strcmp(kernels + bytes - 4, " f32") == 0);
     if (sscanf(kernels, "cpu %31s", rung) != 1) return machine_kernels_best(rg_cpu_features(), true); /* which work in float32 */
     const machine_kernels *found = machine_kernels_named(rung, rg_cpu_features());
     if (!found) found = machine_kernels_best(rg_cpu_features(), false);
