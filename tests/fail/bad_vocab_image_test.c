@@ -329,6 +329,37 @@ TEST(each_lie_is_refused_for_its_own_reason)
     CHECK(n_gaps > 100);
 }
 
+/* A piece that is not special takes the place of a turn token, whose word and slot it was given: messages could spell it. */
+TEST(no_other_piece_becomes_a_turn_token)
+{
+    enum { START = 260, OTHER = 262 };
+    buffer b = { 0 };
+    put_basic_pieces(&b);
+    put_piece(&b, "<start_of_turn>", 15, 0, RG_PIECE_USER_DEFINED);
+    put_piece(&b, "<end_of_turn>", 13, 0, RG_PIECE_USER_DEFINED);
+    put_piece(&b, "<start_of_terms", 15, 0, RG_PIECE_USER_DEFINED);
+    put_specs(&b);
+    rg_tokenizer *t = NULL;
+    rg_tokenizer_info info;
+    REQUIRE(open_buffer(&t, &b, NULL, NULL, NULL) == RG_OK);
+    image i = image_of(t);
+    rgi_tokenizer_get_info(t, &info);
+    CHECK_EQUAL(info.start_of_turn, START);
+    rg_tokenizer_close(t);
+    clear_buffer(&b);
+    const rgi_vocab_layout layout = layout_of(&i);
+    unsigned char *pieces = i.bytes + layout.begin[RGI_VOCAB_PIECES];
+    memcpy(pieces + 16 * OTHER, pieces + 16 * START, 8);
+    for (size_t at = (size_t)layout.begin[RGI_VOCAB_SLOTS]; at < layout.end[RGI_VOCAB_SLOTS]; at += 4)
+        if ((get(&i, at) & 0xffffff) == START + 1) put(&i, at, get(&i, at) + OTHER - START);
+    REQUIRE(open_image(&t, &i, true, NULL, NULL, NULL) == RG_OK);
+    CHECK_EQUAL(rgi_vocab_find(t, (const unsigned char *)"<start_of_turn>", 15), OTHER);
+    rgi_tokenizer_get_info(t, &info);
+    CHECK(info.start_of_turn == -1 && info.end_of_turn == START + 1);
+    rg_tokenizer_close(t);
+    free(i.bytes);
+}
+
 /* The look at UTF-8 that is without branches, against the one with: in the longest runs of text that a piece can have. */
 TEST(ill_formed_texts_are_found_wherever_they_stand)
 {
@@ -377,6 +408,7 @@ int main(int argc, char **argv)
     RUN(every_value_of_every_byte_of_the_header);
     RUN(every_byte_of_an_image_changed);
     RUN(each_lie_is_refused_for_its_own_reason);
+    RUN(no_other_piece_becomes_a_turn_token);
     RUN(ill_formed_texts_are_found_wherever_they_stand);
     RUN(random_changes_are_refused_or_harmless);
     RUN(tables_of_nonsense_are_harmless);
