@@ -106,15 +106,18 @@ static bool is_with_spaces_slowly(const unsigned char *text, uint32_t length, co
 /* Whether text is source with spaces for U+2581, and has one at least. Both are followed by eight bytes of the image, at the least places. */
 static inline bool is_with_spaces(const unsigned char *text, uint32_t length, const unsigned char *source, uint32_t n)
 {
-    if (n == length + 2 && length <= 8 && rgi_is_mark(source)) { /* nearly all: one, in front */
+    if (n != length + 2 || !rgi_is_mark(source)) return length < n && is_with_spaces_slowly(text, length, source, n);
+    bool may_have_mark = false; /* nearly all: one in front, and no other */
+    for (uint32_t at = 1; at < length; at += 8) {
         uint64_t rest, expected;
-        memcpy(&rest, text + 1, 8);
-        memcpy(&expected, source + 3, 8);
-        const uint64_t kept = ((uint64_t)1 << 8 * (length - 1)) - 1;
+        memcpy(&rest, text + at, 8);
+        memcpy(&expected, source + 2 + at, 8);
+        const uint64_t kept = length - at >= 8 ? UINT64_MAX : ((uint64_t)1 << 8 * (length - at)) - 1;
         rest &= kept;
-        if (!has_byte(rest, 0xe2)) return text[0] == ' ' && rest == (expected & kept) && !has_byte(rest, ' ');
+        if (rest != (expected & kept) || has_byte(rest, ' ')) return false;
+        may_have_mark |= has_byte(rest, 0xe2);
     }
-    return length < n && is_with_spaces_slowly(text, length, source, n);
+    return may_have_mark ? is_with_spaces_slowly(text, length, source, n) : text[0] == ' ';
 }
 
 /* What is learned while pieces go by. */
