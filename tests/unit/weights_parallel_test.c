@@ -26,7 +26,7 @@ static rgi_stored_tensor tensors[N_TENSORS];
 static rgi_weights_range ranges[N_TENSORS];
 static unsigned char *arena; /* where ranges go */
 static rg_error error;
-static rgi_stored_file stored = { path, NULL, N_HALVES * sizeof(uint16_t) };
+static rgi_stored_file stored = { .path = path, .bytes = N_HALVES * sizeof(uint16_t) };
 
 static void write_file(size_t n_halves)
 {

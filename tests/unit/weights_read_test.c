@@ -58,7 +58,7 @@ TEST(tensors_of_several_pieces_are_widened_whole)
     const rgi_host host = fake_host_of(&fake);
     char path[] = "f";
     fake_file file = { path, halves, N * sizeof *halves, N * sizeof *halves };
-    const rgi_stored_file stored = { path, &file, file.n };
+    const rgi_stored_file stored = { .path = path, .handle = &file, .bytes = file.n };
     for (int type = RG_TYPE_F16; type <= RG_TYPE_BF16; type++) {
         rgi_weights_reader reader;
         const rgi_stored_tensor tensor = { .name = "t", .type = type, .rank = 1, .shape = { N }, .bytes = file.n };
@@ -85,7 +85,7 @@ TEST(comparing_stops_at_the_first_piece_that_differs)
     const rgi_host host = fake_host_of(&fake);
     char path[] = "f";
     fake_file file = { path, stored_halves, N * sizeof *others, N * sizeof *others };
-    const rgi_stored_file stored = { path, &file, file.n };
+    const rgi_stored_file stored = { .path = path, .handle = &file, .bytes = file.n };
     const rgi_stored_tensor tensor = { .name = "t", .type = RG_TYPE_BF16, .rank = 1, .shape = { N }, .bytes = file.n };
     for (size_t at = N - 1; at < N; at -= 400003) {
         rgi_weights_reader reader;
