@@ -20,7 +20,7 @@
 #define SCRATCH_BYTES (512u << 10) /* for what is packed, by whole blocks of rows */
 #define READ_BYTES (256u << 10)    /* what is read at a time of all else */
 #define PACKED_ROWS 16u            /* backends pack them best together */
-#define ROUND_BYTES ((uint64_t)256 << 20) /* read before the host is told of it */
+#define ROUND_BYTES ((uint64_t)256 << 20) /* packed before the host is told of it */
 #define MOST_HANDS 32u             /* more would not read faster, and each takes its scratch */
 #define PIECES_OF_A_HAND 16u       /* in a round: a thread that was held up has the others wait for less than one of them */
 #define NONE SIZE_MAX
@@ -200,8 +200,8 @@ static piece cut(const rgi_weights_range *range, uint64_t at, uint64_t bytes)
     return (piece){ range, at, rgi_min_u64(range->n - at, n) };
 }
 
-/* Cuts the pieces of a round from where *range and *at are, which move on: large ones first, since two hands that meet in a huge page both wait for it, and small ones at last,
- * so that all hands end together. 0: nothing is left. */
+/* Cuts the pieces of a round from where *range and *at are, which move on. What is packed comes in large pieces first, since two hands that meet in a huge page both wait for
+ * it, and in small ones at last, so that all hands end together. 0: nothing is left. */
 static size_t cut_round(rgi_weights_reader *r, const rgi_weights_range *ranges, size_t n_ranges, size_t *range, uint64_t *at)
 {
     size_t n = 0;
@@ -210,7 +210,8 @@ static size_t cut_round(rgi_weights_reader *r, const rgi_weights_range *ranges, 
             ++*range;
             *at = 0;
         } else {
-            const piece next = cut(&ranges[*range], *at, r->n_hands > 1 ? (ROUND_BYTES - done) / (2 * r->n_hands) : 0);
+            const bool is_large = ranges[*range].use == RGI_RANGE_PACKED && r->n_hands > 1;
+            const piece next = cut(&ranges[*range], *at, is_large ? (ROUND_BYTES - done) / (2 * r->n_hands) : 0);
             r->pieces[n++] = next;
             *at += next.n;
             done += next.n * out_bytes(next.range);
