@@ -11,6 +11,7 @@
 #include "json_out.h"
 #include "open_model.h"
 #include "progress_bar.h"
+#include "text_input.h"
 #include "type_name.h"
 
 static const int types[] = { RG_TYPE_DEFAULT, RG_TYPE_BF16, RG_TYPE_Q8, RG_TYPE_Q4 }; /* by the words of --quantize */
@@ -120,13 +121,15 @@ static int convert(const char *in, const char *out, const rg_model_options *host
 
 int cmd_convert(int argc, char **argv)
 {
-    const char *source = NULL, *licence = NULL;
+    const char *source = NULL, *licence = NULL, *calibrate = NULL;
+    text_input text = { 0 };
     int quantize = 0, head = 0, code = 0, n_operands = 0;
     bool is_json = false, may_requantize = false;
     model_choice opening = MODEL_CHOICE_INIT;
     const option table[] = {
         OPTION_CHOICE('q', "quantize", "as-stored|bf16|q8|q4", &quantize, "what matrices become: as they are stored (default), 16, 8 or 4 bits; the recurrence's gates keep 16"),
         OPTION_CHOICE(0, "head", "as-matrices|bf16|q8|q4", &head, "what the embedding becomes, which is the output matrix too (default: as all matrices)"),
+        OPTION_TEXT(0, "calibrate", "FILE", &calibrate, "a text like those that the model will read; errors of weights then count by how large the numbers are that they meet there"),
         OPTION_FLAG(0, "requantize", &may_requantize, "bring weights that have 8 bits to 4, though errors add up"),
         OPTION_TEXT(0, "source", "TEXT", &source, "what the manifest says of where the model comes from (default: the last part of IN)"),
         OPTION_TEXT(0, "licence", "TEXT", &licence, "what the manifest says of the licence of the weights"),
@@ -140,13 +143,18 @@ int cmd_convert(int argc, char **argv)
         MODEL_NOTES,
     };
     if (!options_parse_operands(&n_operands, 2, 2, &code, argc, argv, &about, table, sizeof table / sizeof *table)) return code;
+    if (calibrate && (code = text_input_read(&text, calibrate))) return code;
     rg_model_options *host = make_model_options(&opening, &code);
-    if (!host) return code;
+    if (!host) {
+        free(text.bytes);
+        return code;
+    }
     told t = { 0 };
     rg_convert_options *options = rg_convert_options_new();
     rg_status status = options ? rg_convert_options_set_type(options, types[quantize]) : RG_ERR_MEMORY;
     if (status == RG_OK) status = rg_convert_options_set_head_type(options, types[head]);
     if (status == RG_OK) status = rg_convert_options_set_requantize(options, may_requantize);
+    if (status == RG_OK && calibrate) status = rg_convert_options_set_calibration(options, text.bytes, text.n);
     if (status == RG_OK) status = rg_convert_options_set_source(options, source);
     if (status == RG_OK) status = rg_convert_options_set_licence(options, licence);
     if (status == RG_OK) status = rg_convert_options_set_report(options, take_report, &t);
@@ -155,6 +163,7 @@ int cmd_convert(int argc, char **argv)
     rg_model_options_free(host);
     free(t.tensors);
     free(t.names);
+    free(text.bytes);
     return code;
 }
 

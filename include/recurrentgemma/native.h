@@ -57,6 +57,11 @@ RG_API rg_status rg_convert_options_set_requantize(rg_convert_options *options, 
 RG_API rg_status rg_convert_options_set_source(rg_convert_options *options, const char *text);
 /** What the manifest says about the licence of the weights. Default: that the source's terms apply. */
 RG_API rg_status rg_convert_options_set_licence(rg_convert_options *options, const char *text);
+/**
+ * A text like those that the model will read, UTF-8. The model reads it first, up to 2^20 tokens as one document, and errors of weights then count by the mean square of what they are multiplied
+ * with there. It needs a model that can be opened, with a tokenizer, and the memory of that (mapped, where the host's options say so). NULL: none.
+ */
+RG_API rg_status rg_convert_options_set_calibration(rg_convert_options *options, const char *text, size_t text_bytes);
 RG_API rg_status rg_convert_options_set_report(rg_convert_options *options, rg_convert_report_fn *report, void *user);
 
 /**

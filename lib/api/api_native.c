@@ -22,6 +22,7 @@ void rg_convert_options_free(rg_convert_options *options)
     if (!options) return;
     rgi_free(&rgi_system_allocator, options->source);
     rgi_free(&rgi_system_allocator, options->licence);
+    rgi_free(&rgi_system_allocator, options->text);
     rgi_free(&rgi_system_allocator, options);
 }
 
@@ -60,6 +61,18 @@ static rg_status set_string(char **option, const char *text)
 
 rg_status rg_convert_options_set_source(rg_convert_options *options, const char *text) { return options ? set_string(&options->source, text) : RG_ERR_ARGUMENT; }
 rg_status rg_convert_options_set_licence(rg_convert_options *options, const char *text) { return options ? set_string(&options->licence, text) : RG_ERR_ARGUMENT; }
+
+rg_status rg_convert_options_set_calibration(rg_convert_options *options, const char *text, size_t text_bytes)
+{
+    if (!options || (text && text_bytes == 0)) return RG_ERR_ARGUMENT;
+    char *copy = text ? rgi_alloc(&rgi_system_allocator, text_bytes) : NULL;
+    if (text && !copy) return RG_ERR_MEMORY;
+    if (copy) memcpy(copy, text, text_bytes);
+    rgi_free(&rgi_system_allocator, options->text);
+    options->text = copy;
+    options->text_bytes = text ? text_bytes : 0;
+    return RG_OK;
+}
 
 rg_status rg_convert_options_set_report(rg_convert_options *options, rg_convert_report_fn *report, void *user)
 {

@@ -268,6 +268,7 @@ static rg_status linear_by_parts(rgi_backend *backend, const rg_linear_args *arg
 
 rg_status rgi_linear(rgi_backend *backend, const rg_linear_args *args)
 {
+    if (backend->watch) backend->watch(backend->watch_user, args);
     if (RG_HAS(backend->ops, linear)) return backend->ops->linear(backend->self, args);
     rg_status status = RG_OK;
     for (size_t i = 0; i < args->n_products && status == RG_OK; i++) status = linear_by_parts(backend, args, args->products[i]);

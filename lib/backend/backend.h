@@ -19,6 +19,9 @@ typedef struct rgi_parallel {
     unsigned n_threads;
 } rgi_parallel;
 
+/* Told of the rows x [M, K] that enter products, before they are made. */
+typedef void rgi_watch_fn(void *user, const rg_linear_args *args);
+
 typedef struct rgi_backend {
     atomic_uint holders;
     rgi_host host;
@@ -33,6 +36,8 @@ typedef struct rgi_backend {
     _Atomic(uintptr_t) owner;   /* the thread that holds the turn, 0: none */
     pid_t process;
     bool has_host_memory;
+    rgi_watch_fn *watch;        /* NULL but while somebody collects statistics, who has the backend for himself */
+    void *watch_user;
 } rgi_backend;
 
 /* What the host asked for; all may be zero. */

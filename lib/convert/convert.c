@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "convert/calibrate.h"
 #include "convert/stream.h"
 #include "model/model_id.h"
 #include "model/weights_plan.h"
@@ -27,6 +28,7 @@ typedef struct converter {
     rgi_config config;
     rgi_weights_plan plan;
     rgi_crew crew;
+    rgi_calibration calibration;
     rgi_stream_job *jobs;       /* what is written, in that order */
     rgi_stored_tensor *tensors; /* the same, as the new file will have them */
     size_t n_jobs;
@@ -93,6 +95,7 @@ static rg_status plan_job(converter *c, const rgi_weight_slot *slot)
     memcpy(job->shape, slot->shape, sizeof job->shape);
     const rg_status status = choose_type(c, slot, &job->type);
     if (status != RG_OK) return status;
+    if (rgi_is_quantized(job->type)) job->importance = rgi_calibration_of(&c->calibration, slot->stored->name, slot->shape[1]);
     *t = (rgi_stored_tensor){ .name = slot->stored->name, .type = job->type, .rank = job->rank };
     memcpy(t->shape, job->shape, sizeof job->shape);
     c->n_jobs++;
@@ -156,6 +159,7 @@ static rg_status write_manifest(converter *c, const char *model)
     rgi_manifest_open_mapping(m, "quantisation", false);
     rgi_manifest_put_text(m, "matrices", type_word(o->type));
     rgi_manifest_put_text(m, "embedding", type_word(o->head_type ? o->head_type : o->type));
+    if (c->calibration.n > 0) rgi_manifest_put_int(m, "calibrated_on_bytes", (int64_t)o->text_bytes);
     rgi_manifest_close_mapping(m);
     if (c->tokenizer) write_tokenizer(c, m);
     rgi_config_write(&c->config, m);
@@ -244,6 +248,7 @@ rg_status rgi_convert(const char *path, const char *model, const rgi_host *host,
     converter c = { .host = host, .reading = *host, .host_options = host_options, .options = options, .error = error };
     rg_status status = rgi_model_files_open(&c.source, &c.reading, model, host_options, error);
     if (status == RG_OK) status = rgi_config_of(&c.config, host, &c.source, error);
+    if (status == RG_OK && options->text) status = rgi_calibrate(&c.calibration, host, model, host_options, options->text, options->text_bytes, error);
     if (status == RG_OK) status = plan_jobs(&c);
     if (status == RG_OK) status = load_tokenizer(&c);
     if (status == RG_OK) status = write_manifest(&c, model);
@@ -255,6 +260,7 @@ rg_status rgi_convert(const char *path, const char *model, const rgi_host *host,
     rgi_tokenizer_free(c.tokenizer);
     rgi_free(&host->allocator, c.tensors);
     rgi_free(&host->allocator, c.jobs);
+    rgi_calibration_clear(&c.calibration, host);
     rgi_weights_plan_clear(&c.plan, host);
     rgi_config_clear(&c.config, host);
     rgi_checkpoint_close(&c.source, &c.reading);

@@ -12,6 +12,8 @@ struct rg_convert_options {
     int type, head_type; /* RG_TYPE_DEFAULT: as they are; as `type` */
     bool may_requantize;
     char *source, *licence;
+    char *text; /* for calibration; NULL: none */
+    size_t text_bytes;
     rg_convert_report_fn *report;
     void *report_user;
 };

@@ -170,7 +170,7 @@ static rg_status quantize_rows(const turn *r, piece *p, const float *rows, unsig
     rgi_quantize_error e = { 0 };
     for (uint64_t i = 0; i < p->n; i++) {
         const uint64_t row = p->first + i;
-        rgi_quantize_row(&r->s->quantizer, r->job->type, to + i * r->unit_out, row_groups ? r->groups + row * row_groups : NULL, &r->scales[row], &e, rows + i * r->n_columns, NULL, r->n_columns);
+        rgi_quantize_row(&r->s->quantizer, r->job->type, to + i * r->unit_out, row_groups ? r->groups + row * row_groups : NULL, &r->scales[row], &e, rows + i * r->n_columns, r->job->importance, r->n_columns);
     }
     p->difference = (rgi_stream_error){ e.squared, e.squared_weights, (double)e.largest };
     return RG_OK;

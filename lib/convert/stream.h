@@ -29,6 +29,7 @@ typedef struct rgi_stream_job {
     int type;
     uint32_t rank;
     uint64_t shape[4];          /* as stored, but without surplus rows */
+    const float *importance;    /* of the columns of a matrix that becomes Q8 or Q4; NULL: all alike */
 } rgi_stream_job;
 
 /* How far numbers are from what they were. */
