@@ -16,6 +16,13 @@ static const rgi_quantize_kernels *const sets[] = {
     &rgi_quantize_portable,
 };
 
+static float nearest(const rgi_q4_shape *shape, float x)
+{
+    unsigned i = 0;
+    while (i < 15 && x >= shape->halfway[i]) i++;
+    return shape->values[i];
+}
+
 static rgi_q4_shape shape_of(unsigned byte)
 {
     rgi_q4_shape shape = { .tree = { 0 } };
@@ -26,6 +33,11 @@ static rgi_q4_shape shape_of(unsigned byte)
     }
     for (unsigned n = 1, width = 16; n < 16; width /= 2)
         for (unsigned i = width / 2 - 1; i < 15; i += width) shape.tree[n++] = shape.halfway[i];
+    shape.cells = 16 / -shape.values[0];
+    for (int i = 0; i < 32; i++) {
+        shape.below[i] = nearest(&shape, ((float)i - 16.51f) / shape.cells);
+        shape.above[i] = nearest(&shape, ((float)i - 15.49f) / shape.cells);
+    }
     return shape;
 }
 
@@ -60,7 +72,7 @@ static void q4_rest(const rgi_quantizer *quantizer, unsigned char *codes, uint8_
     float some[RGI_Q4_BLOCK] = { 0 }, important[RGI_Q4_BLOCK] = { 0 };
     memcpy(some, weights, n * sizeof *some);
     for (size_t i = 0; i < n; i++) important[i] = importance ? importance[i] : 1;
-    rgi_quantize_sums with_padding = { { 0 } };
+    rgi_quantize_sums with_padding = { .squared = { 0 } };
     quantizer->kernels->q4_blocks(codes, groups, &with_padding, quantizer->shapes, some, important, 1, inverse, last);
     for (size_t i = n; i < RGI_Q4_BLOCK; i++) codes[2 * (i % 32) + i / 64] &= (unsigned char)(i / 32 % 2 ? 0x0f : 0xf0);
     for (size_t i = (n + RGI_Q4_GROUP - 1) / RGI_Q4_GROUP; i < RGI_Q4_BLOCK / RGI_Q4_GROUP; i++) groups[i] = 0;
@@ -102,39 +114,39 @@ typedef struct q8_search {
     const rgi_quantize_kernels *kernels;
     const float *weights, *importance;
     size_t k;
-    float largest;
-    float best_part; /* of the largest weight */
-    double best;     /* the error's square there */
+    float largest, best_part; /* of it */
+    double best;              /* the error's square there */
 } q8_search;
 
-/* Tries four parts, `step` apart, downwards from `from`. Whether one was better. */
-static bool q8_try(q8_search *search, float from, float step)
+/* Tries four parts, `step` apart, downwards from `from`. Which of them is the best so far: 0 to 3, or -1. */
+static int q8_try(q8_search *search, float from, float step)
 {
     float inverses[4], errors[4], scales[4];
+    int best = -1;
     for (int i = 0; i < 4; i++) {
         scales[i] = q8_scale(search->largest, from - step * (float)i);
         inverses[i] = 1 / scales[i];
     }
     search->kernels->q8_errors(errors, search->weights, search->importance, search->k, inverses);
-    bool is_better = false;
     for (int i = 0; i < 4; i++) {
         const double error = (double)errors[i] * (double)scales[i] * (double)scales[i];
         if (!(error < search->best)) continue;
         search->best = error;
         search->best_part = from - step * (float)i;
-        is_better = true;
+        best = i;
     }
-    return is_better;
+    return best;
 }
 
-#ifndef Q8_COARSE
-#define Q8_COARSE (1.0f / 64)
-#endif
+/* Without importance a few hundredths are all that clipping gains, and the error falls evenly towards the best scale. With it the largest weights may be among those that count least, and the
+ * way there goes up and down. */
 static float quantize_q8(const rgi_quantizer *quantizer, int8_t *codes, rgi_quantize_sums *sums, float largest, const float *weights, const float *importance, size_t k)
 {
+    const float step = importance ? 1.0f / 32 : 1.0f / 128;
+    const int go_on = importance ? 0 : 3;
     q8_search search = { quantizer->kernels, weights, importance, k, largest, 1, INFINITY };
-    for (float from = 1; from > 4 * Q8_COARSE && q8_try(&search, from, Q8_COARSE);) from -= 4 * Q8_COARSE;
-    q8_try(&search, search.best_part + 0.6f * Q8_COARSE, 0.4f * Q8_COARSE);
+    for (float from = 1; from > 4 * step && q8_try(&search, from, step) >= go_on;) from -= 4 * step;
+    if (importance) q8_try(&search, search.best_part + 0.6f * step, 0.4f * step);
     const float scale = q8_scale(largest, search.best_part);
     quantizer->kernels->q8_codes(codes, sums, weights, importance, k, 1 / scale);
     return scale;
@@ -149,7 +161,7 @@ void rgi_quantize_row(const rgi_quantizer *quantizer, int type, void *codes, uin
         *scale = 0;
         return;
     }
-    rgi_quantize_sums sums = { { 0 } };
+    rgi_quantize_sums sums = { .squared = { 0 } };
     *scale = type == RG_TYPE_Q8 ? quantize_q8(quantizer, codes, &sums, largest, weights, importance, (size_t)k)
                                 : quantize_q4(quantizer, codes, groups, &sums, largest, weights, importance, (size_t)k);
     add_error(error, &sums, *scale, importance != NULL);

@@ -76,6 +76,8 @@ static inline lanes lanes_nearest(lanes x, const rgi_q4_shape *shape, places *co
     return (lanes){ nearest8(x.low, shape, code ? &code->low : NULL), nearest8(x.high, shape, code ? &code->high : NULL) };
 }
 
+static inline lanes lanes_difference(lanes x, const rgi_q4_shape *shape) { return lanes_sub(x, lanes_nearest(x, shape, NULL)); }
+
 static inline __m256i join_nibbles(__m256i a, __m256i b, __m256i c, __m256i d)
 {
     const __m256i low = _mm256_or_si256(a, _mm256_slli_epi32(b, 4)), high = _mm256_or_si256(c, _mm256_slli_epi32(d, 4));

@@ -51,6 +51,17 @@ static inline lanes lanes_nearest(lanes x, const rgi_q4_shape *shape, places *co
     return _mm512_permutexvar_ps(n, lanes_load(shape->values));
 }
 
+/* Adding 1.5 * 2^23 + 16 leaves a cell's index in the lowest 5 bits, of which alone the look-up takes notice. */
+static inline lanes lanes_difference(lanes x, const rgi_q4_shape *shape)
+{
+    const float origin = 0x1.8p23f + 16;
+    const lanes sum = _mm512_add_ps(_mm512_mul_ps(x, lanes_set(shape->cells)), lanes_set(origin));
+    const __m512i cell = _mm512_castps_si512(lanes_min(lanes_max(sum, lanes_set(origin - 16)), lanes_set(origin + 15)));
+    const lanes below = _mm512_permutex2var_ps(lanes_load(shape->below), cell, lanes_load(shape->below + 16));
+    const lanes above = _mm512_permutex2var_ps(lanes_load(shape->above), cell, lanes_load(shape->above + 16));
+    return _mm512_range_ps(lanes_sub(x, below), lanes_sub(x, above), 0x2); /* the one of less magnitude */
+}
+
 static inline void store_nibbles(unsigned char *to, places a, places b, places c, places d)
 {
     const __m512i low = _mm512_or_si512(a, _mm512_slli_epi32(b, 4)), high = _mm512_or_si512(c, _mm512_slli_epi32(d, 4));

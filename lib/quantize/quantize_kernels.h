@@ -7,15 +7,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#ifndef RGI_Q4_TRIES
-#define RGI_Q4_TRIES 12 /* bytes that are tried for a group, one after another; a multiple of 4 */
-#endif
-#ifndef RGI_Q4_BELOW
-#define RGI_Q4_BELOW 9
-#endif
-#define RGI_Q4_LEAST (12176 + 255 - 15 + RGI_Q4_STEP * RGI_Q4_BELOW)
+/* Bytes that are tried for a group, a multiple of 4, and how many of them are below that whose largest values are about as large as the group's. */
+#define RGI_Q4_TRIES 8
+#define RGI_Q4_BELOW 3
+#define RGI_Q4_TRIES_WEIGHTED 16
+#define RGI_Q4_BELOW_WEIGHTED 8
+#define RGI_Q4_TOP (12176 + 255 - 15) /* the bits of the largest values of byte 0, about */
 #define RGI_Q4_OCTAVE 224 /* the group's byte that shape 0 is made for */
-#define RGI_Q4_SHAPES (8 + RGI_Q4_TRIES - 1)
+#define RGI_Q4_SHAPES (8 + RGI_Q4_TRIES_WEIGHTED - 1)
 #define RGI_LANES 16
 
 /* The 16 values of a group's byte, and what lies halfway between neighbours, which is exact in float32. A byte that is larger by 8 has the same shape, twice as large. */
@@ -23,6 +22,8 @@ typedef struct rgi_q4_shape {
     float values[16]; /* ascending, as the codes are */
     float tree[16];   /* halfway, to be descended from 1 by n = 2 n + (x >= tree[n]) into 16 + code */
     float halfway[15], steps[15]; /* the same ascending, and values[i + 1] - values[i], which is exact as well */
+    float cells;                  /* x times this, rounded and brought within -16 to 15, is the cell of x: at the ends of a cell below[16 + cell] and above[16 + cell] are nearest */
+    float below[32], above[32];   /* as cells are narrow, no other value is nearest in between; they are taken a little wider than they are, so that rounding does not matter */
 } rgi_q4_shape;
 
 /* Sums over a row of what was scaled to its values: see rgi_quantize_error. */

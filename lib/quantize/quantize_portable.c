@@ -99,6 +99,8 @@ static inline lanes lanes_nearest(lanes x, const rgi_q4_shape *shape, places *co
     return value;
 }
 
+static inline lanes lanes_difference(lanes x, const rgi_q4_shape *shape) { return lanes_sub(x, lanes_nearest(x, shape, NULL)); }
+
 static inline void store_nibbles(unsigned char *to, places a, places b, places c, places d)
 {
     for (int i = 0; i < RGI_LANES; i++) {

@@ -51,7 +51,7 @@ static void fill(row *r, int type, size_t k, int kind, double size, bool is_impo
     r->is_important = is_important;
     for (size_t i = 0; i < k; i++) {
         r->weights[i] = (float)(draw(kind) * size);
-        r->importance[i] = (float)exp(2 * normal());
+        r->importance[i] = (float)exp(normal());
     }
 }
 
@@ -129,7 +129,7 @@ TEST(four_bits_are_as_good_as_trying_all_bytes_and_codes)
                 worst = fmax(worst, worst_group(&r, &chosen, &possible));
             }
             printf("TABLE kind %d, importance %d: squared error %.6f of the least, worst group %.4f\n", kind, important, chosen / possible, worst);
-            CHECK(chosen <= 1.002 * possible && worst <= 1.25);
+            CHECK(chosen <= 1.0005 * possible && worst <= 1.1);
         }
 }
 
@@ -165,7 +165,7 @@ TEST(eight_bits_are_as_good_as_trying_a_thousand_scales)
                 worst = fmax(worst, ours / least);
             }
             printf("TABLE 8 bits, kind %d, importance %d: squared error %.4f of the least, worst row %.4f\n", kind, important, chosen / possible, worst);
-            CHECK(chosen <= 1.05 * possible && worst <= 1.1);
+            CHECK(chosen <= 1.04 * possible && worst <= 1.08);
         }
 }
 
@@ -245,18 +245,28 @@ TEST(errors_of_rows_add_up)
     }
 }
 
+/* And has no part in the choice: the same weights with others behind them, of no importance, become the same (whole blocks without importance have fewer bytes tried). */
 TEST(what_is_behind_a_row_is_zeros)
 {
-    static row r;
+    static row r, whole;
     for (size_t k = 1; k <= 260; k++) {
         fill(&r, RG_TYPE_Q4, k, NORMAL, 1, k % 2);
         quantize(&r, rgi_cpu_features());
-        size_t n_other = 0;
-        for (size_t i = k; i < (k + 127) / 128 * 128; i++) n_other += code_of(&r, i) != 0;
-        for (size_t i = (k + 31) / 32; i < (k + 127) / 128 * 4; i++) n_other += r.groups[i] != 0;
+        copy_result(&whole, &r);
+        whole.k = (k + 127) / 128 * 128;
+        whole.is_important = true;
+        for (size_t i = 0; i < k; i++) whole.importance[i] = (float)importance(&r, i);
+        for (size_t i = k; i < whole.k; i++) {
+            whole.weights[i] = whole.weights[k - 1] * (float)(check_uniform() - 0.5);
+            whole.importance[i] = 0;
+        }
+        quantize(&whole, rgi_cpu_features());
+        size_t n_other = 0, n_left = 0;
+        for (size_t i = r.is_important ? 0 : k / 128 * 128; i < k; i++) n_other += code_of(&r, i) != code_of(&whole, i) || r.groups[i / 32] != whole.groups[i / 32];
+        for (size_t i = k; i < whole.k; i++) n_left += code_of(&r, i) != 0;
+        for (size_t i = (k + 31) / 32; i < whole.k / 32; i++) n_left += r.groups[i] != 0;
+        CHECK_EQUAL(n_left, 0);
         CHECK_EQUAL(n_other, 0);
-        double chosen = 0, possible = 0;
-        CHECK(worst_group(&r, &chosen, &possible) < 1.25); /* zeros behind it have no part in its last byte */
     }
 }
 
@@ -283,10 +293,10 @@ TEST(groups_of_zeros_or_of_almost_nothing_stay_negligible)
     for (double small = 1; small > 1e-14; small /= 7) {
         fill(&r, RG_TYPE_Q4, 400, NORMAL, 1, false);
         for (size_t i = 32; i < 64; i++) r.weights[i] = 0;
-        for (size_t i = 64; i < 200; i++) r.weights[i] = (float)((double)r.weights[i] * small);
+        for (size_t i = 64; i < 192; i++) r.weights[i] = (float)((double)r.weights[i] * small);
         quantize(&r, rgi_cpu_features());
         for (size_t i = 32; i < 64; i++) CHECK(fabs(r.decoded[i]) < 1e-9);
-        for (size_t i = 64; i < 200; i++) CHECK(fabs(r.decoded[i] - (double)r.weights[i]) < 0.5 * 4 * small + 1e-9);
+        for (size_t i = 64; i < 192; i++) CHECK(fabs(r.decoded[i] - (double)r.weights[i]) < 0.5 * 4 * small + 1e-9);
         double chosen = 0, possible = 0;
         worst_group(&r, &chosen, &possible);
         CHECK(chosen <= 1.01 * possible);
