@@ -117,6 +117,8 @@ RG_API rg_status rg_model_options_set_page_length(rg_model_options *options, uns
  * to files that nobody touches. Non-finite weights are then noticed when they are used, but for those of the gates and what RG_LAYOUT_PACKED reads, which are refused here as without mapping.
  */
 RG_API rg_status rg_model_options_set_map(rg_model_options *options, int is_mapped);
+/** 1: hold the weights of a native file against their checksums before they are used, at the speed at which memory is read; a damaged one is RG_ERR_CHECKSUM. Default 0. Other models have no checksums. */
+RG_API rg_status rg_model_options_set_verify(rg_model_options *options, int is_verified);
 /** 1: accept NaN and infinite weights. Default 0: RG_ERR_NONFINITE. */
 RG_API rg_status rg_model_options_set_allow_nonfinite(rg_model_options *options, int is_allowed);
 /** Folder of the hub cache ("~/.cache/huggingface/hub" spelled out) in which ids such as google/recurrentgemma-2b-it are found. */
@@ -135,12 +137,13 @@ RG_API const char *rg_cpu_rungs(void);
 /**
  * Open a model.
  *
- * path       a folder in Hugging Face layout (config.json, safetensors, and tokenizer.model if text is wanted); "demo", the
+ * path       a folder in Hugging Face layout (config.json, safetensors, and tokenizer.model if text is wanted); a native file (native.h); "demo", the
  *            small model inside the library; or a hub id, when options name a hub cache. Nothing is ever downloaded.
  * Ownership  *model is NULL on failure; close it with rg_model_close. options may be NULL and may be freed afterwards.
  * Threads    any number at once.
  * Errors     RG_ERR_NOT_FOUND, RG_ERR_IO, RG_ERR_PATH, RG_ERR_CONFIG, RG_ERR_FORMAT, RG_ERR_MISSING_TENSOR, RG_ERR_TOKENIZER,
- *            RG_ERR_NONFINITE, RG_ERR_LIMIT, RG_ERR_MEMORY, RG_ERR_BACKEND, RG_ERR_ARGUMENT; RG_INTERRUPTED. The message names
+ *            RG_ERR_NONFINITE, RG_ERR_LIMIT, RG_ERR_MEMORY, RG_ERR_BACKEND, RG_ERR_ARGUMENT; RG_INTERRUPTED; of a native file RG_ERR_CHECKSUM, RG_ERR_VERSION,
+ *            RG_ERR_MANIFEST, and RG_ERR_UNSUPPORTED where the backend takes no weights of 8 or 4 bits. The message names
  *            the file, and the tensor, key or offset.
  * Source     Hugging Face transformers: models/recurrent_gemma; safetensors: README.md
  * Since      0.1

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "model/model_files.h"
+#include "model/tensor_hashes.h"
 
 /* The backend is there before the weights, which are read by its threads. */
 static rg_status open_backend(rg_model *model, const rg_model_options *options, rg_error *error)
@@ -19,6 +20,20 @@ static rg_status open_backend(rg_model *model, const rg_model_options *options, 
     return rgi_backend_open(&model->backend, &model->host, &choice, error);
 }
 
+/* Holds what was read or mapped of a native file against the hashes of its directory. */
+static rg_status verify_weights(const rg_model *model, const char *path, rg_error *error)
+{
+    const rgi_weights *w = &model->weights;
+    rgi_hash128 *hashes = rgi_alloc_array(&model->host.allocator, w->n_infos, sizeof *hashes);
+    rg_status status = hashes ? rgi_tensor_hashes(hashes, w, &model->host.allocator, model->backend) : RG_ERR_MEMORY;
+    if (status != RG_OK) rgi_fail_plain(error, status);
+    for (size_t i = 0; i < w->n_infos && status == RG_OK; i++)
+        if (memcmp(&hashes[i], &w->info_hashes[i], sizeof hashes[i]) != 0)
+            status = rgi_fail(error, RG_ERR_CHECKSUM, RG_NO_OFFSET, "%s: tensor \"%s\": damaged, its hash is another", path, w->infos[i].name);
+    rgi_free(&model->host.allocator, hashes);
+    return status;
+}
+
 static rg_status load_weights(rg_model *model, rgi_checkpoint *checkpoint, const rg_model_options *options, rg_error *error)
 {
     const rgi_load_options load = { options && options->is_mapped, options && options->allows_nonfinite, &model->backend->parallel,
@@ -26,6 +41,7 @@ static rg_status load_weights(rg_model *model, rgi_checkpoint *checkpoint, const
     rg_status status = rgi_backend_begin(model->backend);
     if (status != RG_OK) return rgi_fail_plain(error, status);
     status = rgi_weights_load(&model->weights, &model->config, checkpoint, &model->host, &load, error);
+    if (status == RG_OK && options && options->is_verified && model->weights.info_hashes) status = verify_weights(model, checkpoint->config_path, error);
     rgi_backend_end(model->backend);
     return status;
 }
