@@ -77,9 +77,11 @@ static rg_status read_layers(deriver *d)
 {
     for (uint32_t i = 0; i < d->m.n_layers; i++) {
         const rgi_stored_tensor *gate = find(d, i, "temporal_block.rg_lru.recurrent_gate_weight"), *keys = find(d, i, "temporal_block.k_proj.weight");
-        char what[NAME_BYTES];
-        snprintf(what, sizeof what, "layer %u is neither recurrent nor attention", i);
-        if (!gate == !keys) return fail_missing(d, what);
+        if (!gate == !keys) {
+            char what[NAME_BYTES];
+            snprintf(what, sizeof what, "layer %u is %s recurrent %s attention", i, gate ? "both" : "neither", gate ? "and" : "nor");
+            return fail_missing(d, what);
+        }
         d->is_attention[i] = keys != NULL;
         const rg_status status = gate ? read_recurrent(d, i, gate) : read_attention(d, keys);
         if (status != RG_OK) return status;
@@ -103,9 +105,10 @@ static rg_status check_no_gap(const deriver *d)
         if (strncmp(name, prefix, sizeof prefix - 1) != 0) continue;
         uint64_t layer = 0;
         for (const char *c = name + sizeof prefix - 1; *c >= '0' && *c <= '9' && layer <= UINT32_MAX; c++) layer = layer * 10 + (uint64_t)(*c - '0');
+        if (layer < d->m.n_layers) continue;
         char what[2 * NAME_BYTES];
         snprintf(what, sizeof what, "layer %u has no norm of its channels, but there is %s", d->m.n_layers, name);
-        if (layer >= d->m.n_layers) return fail_missing(d, what);
+        return fail_missing(d, what);
     }
     return RG_OK;
 }

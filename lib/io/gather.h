@@ -28,7 +28,7 @@ rg_status rgi_gather_open(rgi_gather *gather, const rgi_host *host, const rgi_st
 void rgi_gather_close(rgi_gather *gather);
 
 /* Reads elements [first, first + n) in row-major order of the shape, as they are stored. Errors: RG_ERR_ARGUMENT beyond the last; RG_ERR_IO;
- * RG_ERR_FORMAT the file has become shorter. */
+ * RG_ERR_FORMAT the file has become shorter. out is aligned as elements are. */
 rg_status rgi_gather_read(rgi_gather *gather, uint64_t first, uint64_t n, void *out, rg_error *error);
 
 /* All three for once. Of a transposed tensor only the rows asked for are read, in as many pieces as the rows are long: for 512 rows and more. */

@@ -139,7 +139,8 @@ static rg_status list(opener *o, const rgi_torch_tensor *t, view v, const rgi_to
     s->bytes = n * element_bytes;
     s->is_strided = !is_row_major(&v);
     if (!s->is_strided) return RG_OK;
-    if (v.rank > 3 || s->bytes / v.shape[0] > RGI_GATHER_ROW_BYTES) return fail_tensor(o, t, s->offset, "is stored transposed, and has more than three dimensions or rows of more than 1 MiB");
+    if (v.rank > 3 || s->bytes / v.shape[0] > RGI_GATHER_ROW_BYTES)
+        return fail_tensor(o, t, s->offset, "is stored transposed, and has more than three dimensions or rows of more than 1 MiB");
     memcpy(s->strides, v.strides, v.rank * sizeof v.strides[0]);
     return RG_OK;
 }
@@ -162,10 +163,7 @@ static rg_status add_tensor(opener *o, const rgi_torch_tensor *t)
     memcpy(v.strides, t->strides, sizeof v.strides);
     if (!fills(&v, &n)) return fail_tensor(o, t, storage->offset, "is empty, or has strides with which its elements overlap or leave gaps");
     if (!rgi_add_u64(t->offset, n, &end) || end > t->n_stored) return fail_tensor(o, t, storage->offset, "reaches beyond the end of its storage");
-    if (!rgi_torch_target_find(&target, t->name, t->name_bytes)) return fail_tensor(o, t, storage->offset, "is none that DeepMind's RecurrentGemma has");
-    if (target.is_in_layer && target.layer >= o->host->limits.n_layers)
-        return rgi_fail(o->error, RG_ERR_LIMIT, storage->offset, "%s: tensor \"%.*s\" is beyond the limit of %u layers", o->file->path, (int)t->name_bytes, t->name,
-                        o->host->limits.n_layers);
+    rgi_torch_target_find(&target, t->name, t->name_bytes); /* there is one, since it was counted */
     for (unsigned half = 0; half < 2 && target.names[half][0]; half++) {
         const rg_status status = list(o, t, v, storage, &target, half);
         if (status != RG_OK) return status;
@@ -201,20 +199,38 @@ static rg_status sort_tensors(const opener *o)
     return rgi_checkpoint_sort_names(c, o->host, o->error);
 }
 
+/* How many tensors will be listed. All have names that are known. */
+static rg_status count_targets(const opener *o, size_t *n)
+{
+    const rg_limits *limits = &o->host->limits;
+    *n = 0;
+    for (size_t i = 0; i < o->pickle.n_tensors; i++) {
+        const rgi_torch_tensor *t = &o->pickle.tensors[i];
+        rgi_torch_target target;
+        if (!rgi_torch_target_find(&target, t->name, t->name_bytes)) return fail_tensor(o, t, RG_NO_OFFSET, "is none that DeepMind's RecurrentGemma has");
+        if (target.is_in_layer && target.layer >= limits->n_layers)
+            return rgi_fail(o->error, RG_ERR_LIMIT, RG_NO_OFFSET, "%s: tensor \"%.*s\" is beyond the limit of %u layers", o->file->path, (int)t->name_bytes, t->name,
+                            limits->n_layers);
+        *n += target.names[1][0] ? 2 : 1;
+    }
+    if (*n <= limits->n_tensors) return RG_OK;
+    return rgi_fail(o->error, RG_ERR_LIMIT, RG_NO_OFFSET, "%s: %zu tensors, the limit is %u", o->file->path, *n, limits->n_tensors);
+}
+
 static rg_status list_tensors(opener *o)
 {
     rgi_checkpoint *c = o->checkpoint;
-    const size_t most = 2 * o->pickle.n_tensors;
-    c->tensors = rgi_alloc_array(&o->host->allocator, most, sizeof *c->tensors);
-    o->names = rgi_alloc_array(&o->host->allocator, most, sizeof *o->names);
+    size_t n;
+    const rg_status counted = count_targets(o, &n);
+    if (counted != RG_OK) return counted;
+    c->tensors = rgi_alloc_array(&o->host->allocator, n, sizeof *c->tensors);
+    o->names = rgi_alloc_array(&o->host->allocator, n, sizeof *o->names);
     ((rgi_name_blocks *)c->memory)->blocks[0] = (char *)o->names;
     if (!c->tensors || !o->names) return rgi_fail_plain(o->error, RG_ERR_MEMORY);
     for (size_t i = 0; i < o->pickle.n_tensors; i++) {
         const rg_status status = add_tensor(o, &o->pickle.tensors[i]);
         if (status != RG_OK) return status;
     }
-    if (c->n_tensors > o->host->limits.n_tensors)
-        return rgi_fail(o->error, RG_ERR_LIMIT, RG_NO_OFFSET, "%s: %zu tensors, the limit is %u", o->file->path, c->n_tensors, o->host->limits.n_tensors);
     return sort_tensors(o);
 }
 

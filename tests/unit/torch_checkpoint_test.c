@@ -474,7 +474,9 @@ TEST(layers_and_sizes_must_go_together)
     tensor(&s, "blocks.1.channel_pre_norm.scale")->name = "blocks.2.channel_pre_norm.scale";
     EXPECT(RG_ERR_MISSING_TENSOR, "layer 1 has no norm of its channels, but there is model.layers.1.");
     tensor(&s, "blocks.1.attention_block.proj_k.weight")->name = "blocks.0.attention_block.proj_k.weight";
-    EXPECT(RG_ERR_MISSING_TENSOR, "layer 0 is neither");
+    EXPECT(RG_ERR_MISSING_TENSOR, "layer 0 is both recurrent and attention");
+    tensor(&s, "blocks.0.recurrent_block.rg_lru.a_gate.w")->name = "blocks.1.recurrent_block.linear_x.weight";
+    EXPECT(RG_ERR_MISSING_TENSOR, "layer 0 is neither recurrent nor attention");
     tensor(&s, "blocks.0.recurrent_block.conv_1d.w")->name = "blocks.1.recurrent_block.conv_1d.w";
     EXPECT(RG_ERR_MISSING_TENSOR, "no convolution");
     tensor(&s, "embedder.input_embedding")->name = "blocks.0.attention_block.proj_k.weight";
@@ -574,6 +576,40 @@ TEST(a_flipped_bit_of_the_whole_directory_does_no_harm)
     torch_free(&b);
 }
 
+/* As many tensors as can be named in few bytes: of one storage, with two names between them. */
+TEST(many_tensors_take_no_more_memory_than_promised)
+{
+    static const char *const names[] = { "final_norm.scale", "blocks.0.mlp_block.ffw_up.w" };
+    static const char first[] = "q\0ctorch._utils\n_rebuild_tensor_v2\nq\1((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\2tQq\2K\0q\3K\2\x85q\4K\1\x85q\5\x89}q\6tR";
+    static const char again[] = "h\0h\1(h\2h\3h\4h\5\x89h\6tR";
+    for (size_t i = 0; i < 2; i++) {
+        torch_pickle w;
+        torch_zip z = { .has_zip64 = true };
+        rgi_checkpoint c;
+        const rgi_host host = fake_host_of(&fake);
+        torch_begin(&w, 2);
+        torch_put_text(&w.b, "}(");
+        torch_put_string(&w, names[i]);
+        torch_put(&w.b, first, sizeof first - 1);
+        for (int k = 1; k < 65536; k++) torch_put(&w.b, again, sizeof again - 1);
+        torch_put_text(&w.b, "u.");
+        torch_add(&z, "x/data.pkl", w.b.bytes, w.b.n);
+        torch_add(&z, "x/data/0", "12345678", 8);
+        torch_finish(&z);
+        fake.n_files = 0;
+        fake_put(&fake, "x.pt", z.b.bytes, z.b.n);
+        fake_reset(&fake);
+        const rg_status status = rgi_torch_checkpoint_open(&c, &host, "x.pt", &error);
+        CHECK_EQUAL(status, i == 0 ? RG_ERR_FORMAT : RG_ERR_LIMIT);
+        CHECK(strstr(error.message, i == 0 ? "share storage" : "131072 tensors, the limit is 65536"));
+        printf("TABLE 65,536 tensors of one storage: %.1f MiB taken for a file of %.1f MiB\n", (double)fake.peak_bytes / (1 << 20), (double)z.b.n / (1 << 20));
+        CHECK(fake.peak_bytes <= ((size_t)32 << 20) + 4 * z.b.n);
+        CHECK_EQUAL(fake.n_blocks, 0);
+        torch_free(&w.b);
+        torch_free(&z.b);
+    }
+}
+
 TEST(memory_and_files_that_fail_are_told)
 {
     torch_bytes b;
@@ -609,6 +645,7 @@ int main(void)
     RUN(layers_and_sizes_must_go_together);
     RUN(a_flipped_bit_of_the_pickle_with_its_crc_made_to_fit_does_no_harm);
     RUN(a_flipped_bit_of_the_whole_directory_does_no_harm);
+    RUN(many_tensors_take_no_more_memory_than_promised);
     RUN(memory_and_files_that_fail_are_told);
     return test_end();
 }
