@@ -90,7 +90,7 @@ static void make_linear(kernel_case *c, uint64_t k, const case_product *products
     c->second = case_floats(c, c->n_rows, n, 0, 1);
     case_weights(c, c->info->weight_type, 0, (const uint64_t(*)[2])shapes, matrix);
     c->flops = 2.0 * (double)elements * (double)c->n_rows;
-    c->bytes = (double)elements * (c->info->weight_type == RG_TYPE_F32 ? 4 : 2) + 4.0 * (double)c->n_rows * (double)(k + n);
+    c->bytes = (double)case_matrix_bytes(c->info->weight_type, elements / k, k) + 4.0 * (double)c->n_rows * (double)(k + n);
     snprintf(c->shape, sizeof c->shape, "%" PRIu64 " x %" PRIu64, k, elements / k);
 }
 
@@ -148,9 +148,10 @@ static void make_recurrence(kernel_case *c)
     c->fourth = case_floats(c, e, 0, 0, 1);
     c->state_in = case_floats(c, e, 0, 0, 1);
     c->state_out = case_floats(c, e, 0, 0, 1);
-    case_weights(c, c->info->weight_type, blocks, shapes, 2);
+    const int type = c->info->weight_type == RG_TYPE_F32 || c->info->weight_type == RG_TYPE_F16 ? c->info->weight_type : RG_TYPE_BF16; /* gates have no fewer bits */
+    case_weights(c, type, blocks, shapes, 2);
     c->flops = (4.0 * (double)each + 15) * (double)e * (double)c->n_rows;
-    c->bytes = 2.0 * (double)(e * each) * (c->info->weight_type == RG_TYPE_F32 ? 4 : 2) + 12.0 * (double)c->n_rows * (double)e;
+    c->bytes = 2.0 * (double)case_matrix_bytes(type, e, each) + 12.0 * (double)c->n_rows * (double)e;
     snprintf(c->shape, sizeof c->shape, "%" PRIu64 ", gates %" PRIu64 " x %" PRIu64 " x %" PRIu64, e, blocks, each, each);
 }
 
@@ -332,11 +333,11 @@ static void make_embed(kernel_case *c)
 {
     const uint64_t rows = 4096;
     c->call = call_embed;
-    c->x = case_values(c, c->info->weight_type, rows, c->info->width, 0, 1);
+    c->x = case_matrix(c, c->info->weight_type, rows, c->info->width);
     c->y = case_floats(c, c->n_rows, c->info->width, 0, 1);
     c->third = case_floats(c, c->n_rows, 0, 0, 1);
     for (size_t i = 0; i < c->n_rows && !c->has_no_memory; i++) ((rg_token *)c->third.buffer)[i] = (rg_token)(i * 2654435761u % rows);
-    c->bytes = (double)c->info->width * (double)c->n_rows * (4 + (c->info->weight_type == RG_TYPE_F32 ? 4 : 2));
+    c->bytes = (double)c->info->width * (double)c->n_rows * 4 + (double)case_matrix_bytes(c->info->weight_type, c->n_rows, c->info->width);
     snprintf(c->shape, sizeof c->shape, "%u", c->info->width);
 }
 

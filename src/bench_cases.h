@@ -59,6 +59,9 @@ rg_tensor case_floats(kernel_case *c, uint64_t d0, uint64_t d1, uint64_t d2, flo
 rg_tensor case_values(kernel_case *c, int type, uint64_t d0, uint64_t d1, uint64_t d2, float scale);
 /* n_matrices at a time; shapes[i] is [rows, columns], or with blocks > 0 [blocks, rows, columns]. */
 void case_weights(kernel_case *c, int type, uint64_t blocks, const uint64_t shapes[][2], size_t n_matrices);
+/* One matrix of any type, and what it takes. */
+rg_tensor case_matrix(kernel_case *c, int type, uint64_t rows, uint64_t k);
+uint64_t case_matrix_bytes(int type, uint64_t rows, uint64_t k);
 const rg_tensor *case_weight(const kernel_case *c, size_t copy, size_t matrix);
 
 /* The first n rows of a view. */

@@ -65,10 +65,44 @@ rg_tensor case_values(kernel_case *c, int type, uint64_t d0, uint64_t d1, uint64
 
 rg_tensor case_floats(kernel_case *c, uint64_t d0, uint64_t d1, uint64_t d2, float scale) { return case_values(c, RG_TYPE_F32, d0, d1, d2, scale); }
 
+/* Of 8 and 4 bits (docs/native-format.md): codes, a byte for each group, a scale for each row. */
+static bool is_quantized(int type) { return type == RG_TYPE_Q8 || type == RG_TYPE_Q4; }
+static uint64_t code_bytes(int type, uint64_t rows, uint64_t k) { return (rows * (type == RG_TYPE_Q8 ? k : (k + 127) / 128 * 64) + 63) / 64 * 64; }
+static uint64_t group_bytes(int type, uint64_t rows, uint64_t k) { return type == RG_TYPE_Q8 ? 0 : (rows * ((k + 127) / 128 * 4) + 63) / 64 * 64; }
+
+uint64_t case_matrix_bytes(int type, uint64_t rows, uint64_t k)
+{
+    return is_quantized(type) ? code_bytes(type, rows, k) + group_bytes(type, rows, k) + (rows * sizeof(float) + 63) / 64 * 64 : rows * k * type_bytes(type);
+}
+
+/* Codes are random already; the values that they stand for become small ones. */
+static rg_tensor quantized_view(char *at, int type, uint64_t rows, uint64_t k)
+{
+    rg_tensor t = view(at, type, rows, k, 0);
+    char *groups = at + code_bytes(type, rows, k);
+    float *scales = (float *)(void *)(groups + group_bytes(type, rows, k));
+    memset(groups, 230, (size_t)group_bytes(type, rows, k));
+    for (uint64_t i = 0; i < rows; i++) scales[i] = type == RG_TYPE_Q8 ? 0.0003f : 0.1f;
+    t.strides[0] = type == RG_TYPE_Q8 ? k : (k + 127) / 128 * 64;
+    t.groups = type == RG_TYPE_Q8 ? NULL : (const uint8_t *)groups;
+    t.scales = scales;
+    return t;
+}
+
+rg_tensor case_matrix(kernel_case *c, int type, uint64_t rows, uint64_t k)
+{
+    if (!is_quantized(type)) return case_values(c, type, rows, k, 0, 1);
+    const uint64_t bytes = case_matrix_bytes(type, rows, k);
+    char *at = take(c, bytes);
+    if (!at) return (rg_tensor){ 0 };
+    fill(c, at, RG_TYPE_F16, bytes / 2, 1);
+    return quantized_view(at, type, rows, k);
+}
+
 void case_weights(kernel_case *c, int type, uint64_t blocks, const uint64_t shapes[][2], size_t n_matrices)
 {
     uint64_t bytes = 0;
-    for (size_t i = 0; i < n_matrices; i++) bytes += (blocks ? blocks : 1) * shapes[i][0] * shapes[i][1] * type_bytes(type);
+    for (size_t i = 0; i < n_matrices; i++) bytes += (blocks ? blocks : 1) * case_matrix_bytes(type, shapes[i][0], shapes[i][1]);
     const uint64_t wanted = COPIES_BYTES / bytes + 1;
     c->n_matrices = n_matrices;
     c->n_copies = wanted < MOST_COPIES ? wanted : MOST_COPIES;
@@ -76,14 +110,15 @@ void case_weights(kernel_case *c, int type, uint64_t blocks, const uint64_t shap
     c->weights = take(c, c->n_copies * n_matrices * sizeof *c->weights);
     c->weight_list = take(c, c->n_copies * n_matrices * sizeof *c->weight_list);
     if (c->has_no_memory) return;
-    fill(c, all, type, bytes / type_bytes(type), 0.03f);
+    fill(c, all, is_quantized(type) ? RG_TYPE_F16 : type, bytes / type_bytes(is_quantized(type) ? RG_TYPE_F16 : type), 0.03f);
     for (size_t copy = 1; copy < c->n_copies; copy++) memcpy(all + copy * bytes, all, (size_t)bytes);
     char *at = all;
     for (size_t i = 0; i < c->n_copies * n_matrices; i++) {
         const uint64_t *shape = shapes[i % n_matrices];
-        c->weights[i] = (rg_weight){ sizeof(rg_weight), c->name, blocks ? view(at, type, blocks, shape[0], shape[1]) : view(at, type, shape[0], shape[1], 0), NULL };
+        const rg_tensor w = is_quantized(type) ? quantized_view(at, type, shape[0], shape[1]) : blocks ? view(at, type, blocks, shape[0], shape[1]) : view(at, type, shape[0], shape[1], 0);
+        c->weights[i] = (rg_weight){ sizeof(rg_weight), c->name, w, NULL };
         c->weight_list[i] = &c->weights[i];
-        at += (blocks ? blocks : 1) * shape[0] * shape[1] * type_bytes(type);
+        at += (blocks ? blocks : 1) * case_matrix_bytes(type, shape[0], shape[1]);
     }
 }
 
