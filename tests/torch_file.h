@@ -30,7 +30,7 @@ static inline void torch_put_text(torch_bytes *b, const char *text) { torch_put(
 
 static inline void torch_put_little(torch_bytes *b, uint64_t value, unsigned n)
 {
-    for (unsigned i = 0; i < n; i++) torch_put(b, (unsigned char[]){ (unsigned char)(value >> (8 * i)) }, 1);
+    for (unsigned i = 0; i < n; i++) torch_put(b, (unsigned char[]){ (unsigned char)(i < 8 ? value >> (8 * i) : 0) }, 1);
 }
 
 static inline void torch_poke(torch_bytes *b, size_t at, uint64_t value, unsigned n)

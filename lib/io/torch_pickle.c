@@ -148,8 +148,8 @@ static rg_status find_name(machine *m, const char *module, size_t module_bytes, 
             return push(m, make(NAME, i));
     const uint64_t offset = m->offset + m->at;
     if (module_bytes + name_bytes > MAX_NAME) return fail(m, "uses a long name");
-    return rgi_fail(m->error, RG_ERR_FORMAT, offset, "%s: data.pkl: opcode 0x%02x at byte %llu: uses %.*s.%.*s, which a dictionary of tensors of F32, F16 or BF16 does not need", m->path,
-                    m->opcode, (unsigned long long)offset, (int)module_bytes, module, (int)name_bytes, name);
+    return rgi_fail(m->error, RG_ERR_FORMAT, offset, "%s: data.pkl: opcode 0x%02x at byte %llu: uses %.*s.%.*s, which a dictionary of tensors of F32, F16 or BF16 does not need",
+                    m->path, m->opcode, (unsigned long long)offset, (int)module_bytes, module, (int)name_bytes, name);
 }
 
 /* Two lines: a module, and a name in it. */

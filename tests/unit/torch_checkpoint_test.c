@@ -181,6 +181,7 @@ TEST(what_stands_beside_a_file_is_found_however_it_is_named)
         CHECK(c.tokenizer_path && strcmp(c.tokenizer_path, tokenizer) == 0);
         close_file(&c);
     }
+    fake.n_files = 0;
     CHECK_EQUAL(open_file(&c, "2b.pt"), RG_ERR_NOT_FOUND);
     torch_free(&b);
 }
@@ -417,8 +418,14 @@ TEST(tensors_that_do_not_lie_in_their_storage_are_refused)
     small_init(&s);
     T(t->n_stored = (uint64_t)1 << 59); /* of which nothing is in the file */
     EXPECT(RG_ERR_FORMAT, "not in the archive");
-    /* Tied, or lying in one another. */
     torch_tensor *norm = tensor(&s, "final_norm.scale");
+    T(norm->key = t->key, norm->n_stored = t->n_stored + 1); /* the archive has as many as the first says */
+    EXPECT(RG_ERR_FORMAT, "a storage of another size");
+    norm = tensor(&s, "final_norm.scale");
+    T(norm->key = t->key, norm->n_stored = t->n_stored - 1);
+    EXPECT(RG_ERR_FORMAT, "a storage of another size");
+    /* Tied, or lying in one another. */
+    norm = tensor(&s, "final_norm.scale");
     T(norm->key = t->key, norm->n_stored = t->n_stored);
     EXPECT(RG_ERR_FORMAT, "share storage; tied");
     norm = tensor(&s, "final_norm.scale");
@@ -434,9 +441,12 @@ TEST(names_and_shapes_are_deepminds)
 {
     small s;
     small_init(&s);
-    static const char *const names[] = { "model.embed_tokens.weight", "lm_head.weight", "embedder.input_embeddin", "embedder.input_embedding.", "blocks.0.final_norm.scale", "blocks.00.ffw_down.bias",
-        "blocks..temporal_pre_norm.scale", "blocks.0temporal_pre_norm.scale", "blocks.1234567890.temporal_pre_norm.scale", "blocks.-1.temporal_pre_norm.scale", "blocks.", "blocks.0",
-        "blocks.0.", "temporal_pre_norm.scale", "params.final_norm.scale", "blocks.01.temporal_pre_norm.scale" };
+    static const char *const names[] = {
+        "model.embed_tokens.weight", "lm_head.weight", "embedder.input_embeddin", "embedder.input_embedding.", "blocks.0.final_norm.scale",
+        "blocks.00.ffw_down.bias", "blocks..temporal_pre_norm.scale", "blocks.0temporal_pre_norm.scale", "blocks.1234567890.temporal_pre_norm.scale",
+        "blocks.-1.temporal_pre_norm.scale", "blocks.", "blocks.0", "blocks.0.", "temporal_pre_norm.scale", "params.final_norm.scale",
+        "blocks.01.temporal_pre_norm.scale"
+    };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         tensor(&s, "final_norm.scale")->name = names[i];
         EXPECT(RG_ERR_FORMAT, "is none that DeepMind's RecurrentGemma has");
