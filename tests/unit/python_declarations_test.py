@@ -17,8 +17,8 @@ from recurrentgemma import _structures as s
 from recurrentgemma._library import FUNCTIONS
 
 INCLUDE = os.path.join(ROOT, "include")
-HEADERS = ["version.h", "status.h", "host.h", "tokenizer.h", "model.h", "state.h", "infer.h", "sampler.h", "generate.h", "snapshot.h",
-           "store.h", "experimental.h"]  # all but backend.h
+HEADERS = ["version.h", "status.h", "host.h", "tokenizer.h", "model.h", "native.h", "state.h", "infer.h", "sampler.h", "generate.h",
+           "snapshot.h", "store.h", "experimental.h"]  # all but backend.h
 
 
 def read(*path):
@@ -33,7 +33,7 @@ def header(name):
 CALLBACKS = {
     "rg_log_fn": s.LogFunction, "rg_progress_fn": s.ProgressFunction, "rg_parallel_for_fn": s.ParallelForFunction,
     "rg_filter_fn": s.FilterFunction, "rg_piece_fn": s.PieceFunction, "rg_tap_fn": s.TapFunction,
-    "rg_store_entry_fn": s.StoreEntryFunction,
+    "rg_convert_report_fn": s.ConvertReportFunction, "rg_store_entry_fn": s.StoreEntryFunction,
 }
 PLAIN = {
     "void": None, "int": ctypes.c_int, "rg_status": ctypes.c_int, "unsigned": ctypes.c_uint, "rg_token": ctypes.c_int32,
@@ -157,8 +157,8 @@ def structures_have_the_members_of_the_headers_in_their_order():
 @test
 def constants_agree_with_the_headers():
     expected = {"RG_ABI": s.ABI, "RG_CONTINUE": s.CONTINUE, "RG_ERROR_MESSAGE_BYTES": s.ErrorStruct.message.size}
-    for name in ("OK", "AGAIN", "INTERRUPTED", "ERR_MEMORY", "ERR_NOT_FOUND", "ERR_NO_TOKENIZER", "ERR_BUFFER", "ADD_BOS", "STRICT_UTF8", "PLAIN_TEXT",
-                 "TRIM_MESSAGES", "OPEN_REPLY", "ALLOW_SPECIAL"):
+    for name in ("OK", "AGAIN", "INTERRUPTED", "ERR_BUSY", "ERR_MEMORY", "ERR_NOT_FOUND", "ERR_NO_TOKENIZER", "ERR_BUFFER", "ADD_BOS", "STRICT_UTF8",
+                 "PLAIN_TEXT", "TRIM_MESSAGES", "OPEN_REPLY", "ALLOW_SPECIAL"):
         expected["RG_" + name] = getattr(s, name)
     tables = (
         ("RG_%s", s.ROLES), ("RG_TYPE_%s", s.TYPES), ("RG_WINDOW_%s", s.WINDOWS), ("RG_WANT_%s", s.WANTED),

@@ -182,11 +182,11 @@ def what_a_log_raises_comes_out_of_opening():
     lines = []
     log = Log(lambda level, line: lines.append((level, line)))
     log.callback(None, 1, b"careful")
-    log.end_opening()
+    log.end_call()
     assert lines == [(1, "careful")]
     log = Log(lambda level, line: 1 / 0)
     log.callback(None, 1, b"careful")
-    raises(ZeroDivisionError, log.end_opening)
+    raises(ZeroDivisionError, log.end_call)
 
 
 @test

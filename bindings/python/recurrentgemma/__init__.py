@@ -20,6 +20,7 @@ from ._generation import Generation
 from ._interrupt import Interrupt
 from ._library import build_info, cpu_features, cpu_rungs, version
 from ._model import Model
+from ._native import ConvertedTensor, NativeFile, convert
 from ._sampler import Sampler
 from ._snapshot import Snapshot
 from ._state import State
@@ -31,7 +32,7 @@ __version__ = version()
 
 # eval is left out, so that a star import does not hide Python's own.
 __all__ = [
-    "AGAIN", "CONTINUE", "Detokenizer", "Error", "Generation", "INTERRUPTED", "Interrupt", "Interrupted", "Model", "OK", "Sampler",
-    "Snapshot", "State", "Store", "Tokenizer", "Work", "build_info", "cpu_features", "cpu_rungs",
+    "AGAIN", "CONTINUE", "ConvertedTensor", "Detokenizer", "Error", "Generation", "INTERRUPTED", "Interrupt", "Interrupted", "Model",
+    "NativeFile", "OK", "Sampler", "Snapshot", "State", "Store", "Tokenizer", "Work", "build_info", "convert", "cpu_features", "cpu_rungs",
     "version",
 ]

@@ -10,7 +10,7 @@ from . import _structures as s
 from ._arrays import float_array, floats, token_array, tokens_of, unsigned
 from ._errors import check
 from ._library import lib
-from ._running import Run, ask_progress
+from ._running import Run, answer, ask_progress
 
 
 class Work:
@@ -96,7 +96,7 @@ def evaluate(works, *, max_tokens=0, interrupt=None, progress=None, tap=None, ou
             if progress is not None:
                 call.run.progress = s.ProgressFunction(ask_progress(run, progress))
             if tap is not None:
-                call.run.tap = s.TapFunction(run.guarded(lambda _, tensor: run.ask(_tap_answer, tap, *_tap_facts(tensor.contents))))
+                call.run.tap = s.TapFunction(run.guarded(lambda _, tensor: run.ask(answer, tap, *_tap_facts(tensor.contents))))
             status = run.finish()
     finally:
         for job in jobs:
@@ -122,7 +122,3 @@ def eval(items, *, max_tokens=0, interrupt=None, progress=None, tap=None) -> int
 def _tap_facts(tensor):
     values = np.ctypeslib.as_array(tensor.values, (tensor.n_rows, tensor.n_columns)).copy()
     return tensor.name.decode(), tensor.layer, tensor.item, tensor.first_token, values
-
-
-def _tap_answer(tap, *facts):
-    return s.STOP if tap(*facts) else s.CONTINUE

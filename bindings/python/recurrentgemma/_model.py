@@ -7,9 +7,8 @@ from . import _structures as s
 from ._arrays import path_bytes, unsigned
 from ._errors import check, error_of
 from ._handle import Handle, Owner
-from ._hub_cache import hub_cache as default_hub_cache
 from ._library import lib
-from ._opening import Opening, limits as limits_structure
+from ._opening import Opening
 from ._snapshot import Snapshot, load_file
 from ._state import State
 from ._tokenizer import Tokenizer
@@ -34,8 +33,8 @@ class Model(Owner):
 
     @classmethod
     def open(cls, path, *, threads=None, backend=None, window="deepmind", map=False, page_length=None, allow_nonfinite=False,
-             hub_cache=None, limits=None, progress=None, log=None, interrupt=None, compute=None, cpu_mask=None, weight_layout="auto") -> "Model":
-        """Open a folder in Hugging Face layout, "demo", or a hub id that is in the local hub cache. Nothing is ever downloaded.
+             hub_cache=None, limits=None, progress=None, log=None, interrupt=None, compute=None, cpu_mask=None, weight_layout="auto", verify=False) -> "Model":
+        """Open a folder in Hugging Face layout, a native file, "demo", or a hub id that is in the local hub cache. Nothing is ever downloaded.
 
         threads          worker threads; default: as many as the process may use cores. Results do not depend on it
         backend          "auto" (default), a name from build_info().backends, "cpu:RUNG" with a name from cpu_rungs(), or the absolute path of a plugin
@@ -51,27 +50,21 @@ class Model(Owner):
         compute          "f32": rows enter products whole; "bf16": rounded where weights are bfloat16; None: as "bf16". Part of the numerics
         cpu_mask         names out of cpu_features() that may be used, such as ["avx2"]; None: all
         weight_layout    "stored", "packed" into the kernels' order, or "auto"; results do not depend on it
+        verify           hold the weights of a native file against their checksums first; other models have none
         """
         opening = Opening(path)
+        opening.set_host(threads, hub_cache, limits, map, allow_nonfinite, log)
         opening.set(lib.rg_model_options_set_compute, s.number_of(s.TYPES, compute, "compute"))
         opening.set(lib.rg_model_options_set_weight_layout, s.number_of(s.LAYOUTS, weight_layout, "weight_layout"))
         if cpu_mask is not None:
             names = [cpu_mask] if isinstance(cpu_mask, str) else cpu_mask
             opening.set(lib.rg_model_options_set_cpu_mask, sum({s.number_of(s.CPU_FEATURES, name, "cpu_mask") for name in names}))
         opening.set(lib.rg_model_options_set_window, s.number_of(s.WINDOWS, window, "window"))
-        opening.set(lib.rg_model_options_set_map, bool(map))
-        opening.set(lib.rg_model_options_set_allow_nonfinite, bool(allow_nonfinite))
-        opening.set(lib.rg_model_options_set_hub_cache, path_bytes(default_hub_cache() if hub_cache is None else hub_cache))
-        if threads is not None:
-            opening.set(lib.rg_model_options_set_threads, unsigned(threads, 32))
+        opening.set(lib.rg_model_options_set_verify, bool(verify))
         if backend is not None:
             opening.set(lib.rg_model_options_set_backend, path_bytes(backend))
         if page_length is not None:
             opening.set(lib.rg_model_options_set_page_length, unsigned(page_length, 32))
-        if limits is not None:
-            opening.set(lib.rg_model_options_set_limits, limits_structure(limits))
-        if log is not None:
-            opening.set_log(log)
         return cls(opening.open(interrupt, progress))
 
     def tensors(self) -> list:
@@ -79,8 +72,7 @@ class Model(Owner):
         found, info = [], s.TensorInfoStruct()
         with self._handle as model:
             while lib.rg_model_get_tensor_info(model, len(found), info) == s.OK:
-                facts = s.readable(TensorInfo, info)
-                found.append(facts._replace(shape=tuple(info.shape[: info.rank])))
+                found.append(s.readable(TensorInfo, info))
                 info = s.TensorInfoStruct()
         return found
 

@@ -137,8 +137,9 @@ def _stop_all():
 
 def ask_progress(run, progress):
     """The function of a C progress callback that asks the host's: None and False go on, anything else stops."""
-    return run.guarded(lambda _, what, done, total: run.ask(_progress_answer, progress, what.decode(), done, total))
+    return run.guarded(lambda _, what, done, total: run.ask(answer, progress, what.decode(), done, total))
 
 
-def _progress_answer(progress, what, done, total):
-    return STOP if progress(what, done, total) else CONTINUE
+def answer(function, *facts):
+    """What C is told of what the host's function answers."""
+    return STOP if function(*facts) else CONTINUE

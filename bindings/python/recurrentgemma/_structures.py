@@ -7,18 +7,18 @@ Kernels cannot be written in Python, so backend.h is not here. Opaque objects ar
 import collections
 import ctypes
 from ctypes import (
-    CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_ubyte, c_uint32, c_uint64, c_void_p)
+    CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_ubyte, c_uint32, c_uint64, c_void_p)
 
 ABI = 0
 
 OK, AGAIN, INTERRUPTED = 0, 1, 2
-ERR_MEMORY, ERR_NOT_FOUND, ERR_NO_TOKENIZER, ERR_BUFFER = -4, -7, -13, -17
+ERR_BUSY, ERR_MEMORY, ERR_NOT_FOUND, ERR_NO_TOKENIZER, ERR_BUFFER = -3, -4, -7, -13, -17
 CONTINUE, STOP = 0, 1
 
 ADD_BOS, STRICT_UTF8, PLAIN_TEXT, TRIM_MESSAGES, OPEN_REPLY, ALLOW_SPECIAL = 1, 2, 4, 8, 16, 32
 ROLES = {"user": 1, "model": 2}
 PIECE_KINDS = {1: "normal", 2: "unknown", 3: "control", 4: "user-defined", 5: "unused", 6: "byte"}
-TYPES = {None: 0, "f32": 1, "f16": 2, "bf16": 3}
+TYPES = {None: 0, "f32": 1, "f16": 2, "bf16": 3, "q8": 4, "q4": 5}
 WINDOWS = {"deepmind": 0, "hf": 1}
 LAYOUTS = {"auto": 0, "stored": 1, "packed": 2}
 CPU_FEATURES = {"avx2": 1, "avx512": 2, "avx512-bf16": 4, "amx-bf16": 8, "neon": 16, "neon-bf16": 32}
@@ -56,7 +56,7 @@ def facts(name, structure):
 
 
 def readable(kind, structure):
-    """The facts of a structure as Python values: text, booleans, ids, and names of element types and windows."""
+    """The facts of a structure as Python values: text, booleans, ids, shapes, and names of element types and windows."""
     values = {}
     for name in kind._fields:
         value = getattr(structure, name)
@@ -66,6 +66,8 @@ def readable(kind, structure):
             value = bool(value)
         elif isinstance(value, Id):
             value = bytes(value)
+        elif name == "shape":
+            value = tuple(value[: structure.rank])
         elif name == "window":
             value = _name_of(WINDOWS, value)
         elif name == "type" or name.endswith("_type"):
@@ -157,6 +159,32 @@ class ModelInfoStruct(Sized):
 
 class TensorInfoStruct(Sized):
     _fields_ = [("name", c_char_p), ("type", c_int), ("rank", c_uint32), ("shape", c_uint64 * 4), ("bytes", c_uint64)]
+
+
+# native.h
+
+class ConvertedTensorStruct(Sized):
+    _fields_ = [
+        ("name", c_char_p), ("from_type", c_int), ("type", c_int), ("rank", c_uint32), ("shape", c_uint64 * 4), ("bytes", c_uint64),
+        ("relative_error", c_double), ("largest_error", c_double),
+    ]
+
+
+class NativeInfoStruct(Sized):
+    _fields_ = [
+        ("manifest", c_char_p), ("manifest_bytes", c_size_t), ("file_bytes", c_uint64), ("tokenizer_bytes", c_uint64),
+        ("n_tensors", c_size_t), ("model_id", Id),
+    ]
+
+
+class NativeTensorStruct(Sized):
+    _fields_ = [
+        ("name", c_char_p), ("type", c_int), ("rank", c_uint32), ("shape", c_uint64 * 4), ("offset", c_uint64), ("bytes", c_uint64),
+        ("hash", Id),
+    ]
+
+
+ConvertReportFunction = CFUNCTYPE(c_int, c_void_p, POINTER(ConvertedTensorStruct))
 
 
 # state.h
@@ -263,6 +291,9 @@ STRUCTURES = {
     "rg_message": MessageStruct,
     "rg_model_info": ModelInfoStruct,
     "rg_tensor_info": TensorInfoStruct,
+    "rg_converted_tensor": ConvertedTensorStruct,
+    "rg_native_info": NativeInfoStruct,
+    "rg_native_tensor": NativeTensorStruct,
     "rg_state_info": StateInfoStruct,
     "rg_checkpoint_info": CheckpointInfoStruct,
     "rg_work": WorkStruct,
