@@ -119,6 +119,7 @@ static rg_status set_options(rg_model_options *options, const model_choice *choi
     if (!status && choice->page_length) status = rg_model_options_set_page_length(options, (unsigned)choice->page_length);
     if (!status) status = rg_model_options_set_window(options, choice->window);
     if (!status) status = rg_model_options_set_map(options, choice->is_mapped);
+    if (!status) status = rg_model_options_set_read_ahead(options, choice->reads_ahead);
     if (!status) status = rg_model_options_set_verify(options, choice->is_verified);
     if (!status && find_hub_cache(hub_cache, sizeof hub_cache)) status = rg_model_options_set_hub_cache(options, hub_cache);
     if (!status) status = rg_model_options_set_log(options, log_line, NULL);

@@ -19,7 +19,7 @@ typedef struct model_choice {
     uint64_t n_threads;   /* 0: the library's choice */
     uint64_t page_length; /* 0: the library's choice */
     int window;           /* RG_WINDOW_DEEPMIND or RG_WINDOW_HF */
-    bool is_mapped, is_verified;
+    bool is_mapped, is_verified, reads_ahead;
 } model_choice;
 
 /* The command is its own host and knows that nobody touches the files: it maps them. */
@@ -37,6 +37,7 @@ typedef struct model_choice {
     OPTION_CHOICE(0, "window", "deepmind|hf", &(choice)->window,                                                               \
                   "what attention sees: as trained (W earlier tokens and itself, default) or as Hugging Face decodes (W in all)"), \
     OPTION_COUNT(0, "page-length", "N", &(choice)->page_length, 1, 4096, "positions in one page of the window (default 64)"),  \
+    OPTION_FLAG(0, "read-ahead", &(choice)->reads_ahead, "bring mapped weights into memory first, with a progress bar: for files on a slow disk"), \
     OPTION_FLAG(0, "verify", &(choice)->is_verified, "hold a native file's weights against their checksums first"), \
     OPTION_FLAG(0, "map", &(choice)->is_mapped, "use the weights in the mapped files (default); nobody may change the files meanwhile"), \
     OPTION_UNFLAG(0, "no-map", &(choice)->is_mapped, "read the weights into memory, and check that they are finite")

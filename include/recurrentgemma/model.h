@@ -117,6 +117,11 @@ RG_API rg_status rg_model_options_set_page_length(rg_model_options *options, uns
  * to files that nobody touches. Non-finite weights are then noticed when they are used, but for those of the gates and what RG_LAYOUT_PACKED reads, which are refused here as without mapping.
  */
 RG_API rg_status rg_model_options_set_map(rg_model_options *options, int is_mapped);
+/**
+ * 1: bring the pages of mapped weights into memory while the model is opened, by all threads and with progress, so that the first tokens do not wait for a disk. Default 0: pages come
+ * when they are first used. Without mapping nothing changes.
+ */
+RG_API rg_status rg_model_options_set_read_ahead(rg_model_options *options, int is_ahead);
 /** 1: hold the weights of a native file against their checksums before they are used, at the speed at which memory is read; a damaged one is RG_ERR_CHECKSUM. Default 0. Other models have no checksums. */
 RG_API rg_status rg_model_options_set_verify(rg_model_options *options, int is_verified);
 /** 1: accept NaN and infinite weights. Default 0: RG_ERR_NONFINITE. */

@@ -156,6 +156,13 @@ rg_status rg_model_options_set_map(rg_model_options *options, int is_mapped)
     return RG_OK;
 }
 
+rg_status rg_model_options_set_read_ahead(rg_model_options *options, int is_ahead)
+{
+    if (!options) return RG_ERR_ARGUMENT;
+    options->reads_ahead = is_ahead != 0;
+    return RG_OK;
+}
+
 rg_status rg_model_options_set_verify(rg_model_options *options, int is_verified)
 {
     if (!options) return RG_ERR_ARGUMENT;

@@ -36,7 +36,7 @@ static rg_status verify_weights(const rg_model *model, const char *path, rg_erro
 
 static rg_status load_weights(rg_model *model, rgi_checkpoint *checkpoint, const rg_model_options *options, rg_error *error)
 {
-    const rgi_load_options load = { options && options->is_mapped, options && options->allows_nonfinite, &model->backend->parallel,
+    const rgi_load_options load = { options && options->is_mapped, options && options->allows_nonfinite, options && options->reads_ahead, &model->backend->parallel,
                                     rgi_backend_features() & model->backend->options.cpu_mask, model->backend };
     rg_status status = rgi_backend_begin(model->backend);
     if (status != RG_OK) return rgi_fail_plain(error, status);

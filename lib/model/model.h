@@ -36,7 +36,7 @@ struct rg_model_options {
     bool has_cpu_mask;
     uint32_t cpu_mask;
     unsigned page_length;
-    bool is_mapped, allows_nonfinite, is_verified;
+    bool is_mapped, allows_nonfinite, is_verified, reads_ahead;
     char *hub_cache;
 };
 

@@ -24,7 +24,7 @@ typedef struct loader {
     size_t n_ranges;
     uint64_t n_skipped;             /* bytes that are not read, since they are mapped */
     rgi_weights_reader reader;
-    bool is_mapped, uses_mapping;
+    bool is_mapped, uses_mapping, reads_ahead;
     unsigned char *room;            /* for what is widened and, when nothing is mapped, for the matrices: given out from the front */
     rg_error *error;
 } loader;
@@ -215,7 +215,8 @@ static rg_status place_slot(loader *l, rgi_weight_slot *slot)
         *target = make_tensor(data, slot->stored->type, slot->rank, slot->shape);
         /* Elsewhere what is not finite shows in the logits. In a gate the sigmoid would hide it. */
         if (is_filled && slot->rank == GATE_RANK && rgi_weights_look_through(&l->reader, slot->stored, data, (size_t)slot->n_elements) != RG_OK) return l->error->status;
-        if (is_filled) l->n_skipped += stored_bytes(slot);
+        if (is_filled && l->reads_ahead) add_range(l, slot, RGI_RANGE_AHEAD, data);
+        else if (is_filled) l->n_skipped += stored_bytes(slot);
         else add_range(l, slot, RGI_RANGE_KEPT, data);
         return RG_OK;
     }
@@ -379,6 +380,7 @@ rg_status rgi_weights_load(rgi_weights *weights, rgi_config *config, rgi_checkpo
     rg_status status = rgi_weights_reader_init(&l.reader, host, options->parallel, checkpoint->files, error) ? RG_OK : rgi_fail_plain(error, RG_ERR_MEMORY);
     l.reader.allows_nonfinite = options->allows_nonfinite;
     l.reader.backend = options->backend;
+    l.reads_ahead = options->reads_ahead;
     l.reader.first_nonfinite = rgi_best_nonfinite_search(options->features);
     if (status == RG_OK) status = load(&l, config);
     if (status == RG_OK && l.uses_mapping) {

@@ -39,7 +39,7 @@ typedef struct rgi_weights {
 } rgi_weights;
 
 typedef struct rgi_load_options {
-    bool is_mapped, allows_nonfinite;
+    bool is_mapped, allows_nonfinite, reads_ahead;
     const rgi_parallel *parallel; /* the backend's, which has its turn; NULL: the calling thread alone */
     uint32_t features;            /* RG_CPU_... bits that may be used */
     rgi_backend *backend;         /* that may pack matrices which only products read; NULL: none are packed */

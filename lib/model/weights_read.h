@@ -9,14 +9,14 @@
 #include "io/checkpoint.h"
 
 /* What is done with elements that are read. */
-typedef enum rgi_range_use { RGI_RANGE_KEPT, RGI_RANGE_WIDENED, RGI_RANGE_COMPARED, RGI_RANGE_PACKED } rgi_range_use;
+typedef enum rgi_range_use { RGI_RANGE_KEPT, RGI_RANGE_WIDENED, RGI_RANGE_COMPARED, RGI_RANGE_PACKED, RGI_RANGE_AHEAD } rgi_range_use;
 
 /* Elements [first, first + n) of a stored tensor. */
 typedef struct rgi_weights_range {
     const rgi_stored_tensor *stored;
     rgi_range_use use;
     uint64_t first, n;
-    void *out;          /* where they go, as they are stored, as float32 or as the backend packs them; compared: others of the same type, which are only looked at */
+    void *out;          /* ahead: where they lie in a mapping, whose pages are only brought into memory; else where they go, as they are stored, as float32 or as the backend packs them; compared: others of the same type, which are only looked at */
     const void *mapped; /* compared: where they lie already; NULL: in the file */
     const rg_tensor *w; /* packed: the matrix that all elements of the tensor are */
 } rgi_weights_range;

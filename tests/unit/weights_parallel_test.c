@@ -292,7 +292,7 @@ TEST(a_reader_without_memory_is_cleared)
 static void load(rgi_config *config, rgi_weights *weights, const char *model, const rgi_parallel *parallel)
 {
     const rgi_host host = new_host();
-    const rgi_load_options options = { false, false, parallel, rgi_backend_features(), NULL };
+    const rgi_load_options options = { .parallel = parallel, .features = rgi_backend_features() };
     rgi_checkpoint checkpoint;
     memset(config, 0, sizeof *config);
     REQUIRE(rgi_hf_directory_open(&checkpoint, &host, model, &error) == RG_OK);

@@ -20,7 +20,7 @@ typedef struct loaded {
 static rg_status load_on(loaded *l, const rgi_host *host, const char *folder, bool is_mapped, bool allows_nonfinite)
 {
     rgi_checkpoint checkpoint;
-    const rgi_load_options options = { is_mapped, allows_nonfinite, NULL, 0, packer };
+    const rgi_load_options options = { .is_mapped = is_mapped, .allows_nonfinite = allows_nonfinite, .backend = packer };
     error = (rg_error)RG_ERROR_INIT;
     memset(l, 0, sizeof *l);
     rg_status status = rgi_hf_directory_open(&checkpoint, host, folder, &error);
