@@ -75,21 +75,21 @@ static inline void native_tensor_hash(unsigned char hash[16], const void *bytes,
 /* The header's text from the numbers, with the hash of itself and of as much of the manifest as there is. */
 static inline void native_seal_header(native_file *f)
 {
-    static XXH3_state_t state;
     char text[NATIVE_HEADER + 1];
     const unsigned long long *x = f->numbers;
     const int n = snprintf(text, sizeof text,
                            "# recurrentgemma model file\n# version %08llx, readers from %08llx\n# manifest %016llx\n# tokenizer %016llx + %016llx\n# directory %016llx + %016llx\n# hash ", x[0],
                            x[1], x[2], x[3], x[4], x[5], x[6]);
     const uint64_t most = f->n > NATIVE_HEADER ? f->n - NATIVE_HEADER : 0;
-    XXH128_canonical_t canonical;
-    XXH3_128bits_reset(&state);
-    XXH3_128bits_update(&state, text, (size_t)n);
-    XXH3_128bits_update(&state, f->bytes + NATIVE_HEADER, (size_t)(x[NATIVE_MANIFEST] < most ? x[NATIVE_MANIFEST] : most));
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state));
+    const size_t manifest = (size_t)(x[NATIVE_MANIFEST] < most ? x[NATIVE_MANIFEST] : most);
+    unsigned char hash[16], *covered = malloc((size_t)n + manifest);
+    memcpy(covered, text, (size_t)n);
+    memcpy(covered + n, f->bytes + NATIVE_HEADER, manifest);
+    native_hash(hash, covered, (size_t)n + manifest);
+    free(covered);
     for (int i = 0; i < 16; i++) {
-        text[n + 2 * i] = "0123456789abcdef"[canonical.digest[i] >> 4];
-        text[n + 2 * i + 1] = "0123456789abcdef"[canonical.digest[i] & 15];
+        text[n + 2 * i] = "0123456789abcdef"[hash[i] >> 4];
+        text[n + 2 * i + 1] = "0123456789abcdef"[hash[i] & 15];
     }
     memset(text + n + 32, ' ', NATIVE_HEADER - (size_t)n - 32);
     text[n + 32] = text[NATIVE_HEADER - 1] = '\n';
@@ -99,14 +99,25 @@ static inline void native_seal_header(native_file *f)
 /* The directory, which ends with the file and begins at `begin`. */
 static inline void native_seal_directory(native_file *f, size_t begin) { native_hash(f->bytes + f->n - 16, f->bytes + begin, f->n - 16 - begin); }
 
+/* Zeros, where a mapped file would lie. */
+static inline unsigned char *native_block(size_t n)
+{
+    unsigned char *block = aligned_alloc(NATIVE_PAGE, (n + NATIVE_PAGE) / NATIVE_PAGE * NATIVE_PAGE);
+    REQUIRE(block);
+    memset(block, 0, n);
+    return block;
+}
+
 static inline native_file native_read_file(const char *path)
 {
     buffer b = read_whole(path);
-    native_file f = { b.bytes, b.n, { 0 } };
+    native_file f = { native_block(b.n), b.n, { 0 } };
     unsigned long long *x = f.numbers;
     char text[NATIVE_HEADER + 1] = { 0 };
     REQUIRE(b.n > NATIVE_HEADER);
     memcpy(text, b.bytes, NATIVE_HEADER);
+    memcpy(f.bytes, b.bytes, b.n);
+    clear_buffer(&b);
     REQUIRE(sscanf(text, "# recurrentgemma model file\n# version %8llx, readers from %8llx\n# manifest %16llx\n# tokenizer %16llx + %16llx\n# directory %16llx + %16llx\n", x, x + 1, x + 2, x + 3,
                    x + 4, x + 5, x + 6) == NATIVE_NUMBERS);
     return f;
@@ -188,8 +199,7 @@ static inline native_file native_put_together(const native_apart *a)
     f.numbers[NATIVE_DIRECTORY] = directory;
     f.numbers[NATIVE_DIRECTORY_BYTES] = directory_bytes;
     f.n = directory + directory_bytes;
-    f.bytes = calloc(1, f.n);
-    REQUIRE(f.bytes);
+    f.bytes = native_block(f.n);
     memcpy(f.bytes + NATIVE_HEADER, a->manifest, a->manifest_bytes);
     unsigned char *head = f.bytes + directory, *entry = head + NATIVE_HEAD, *names = entry + a->n * NATIVE_ENTRY;
     memcpy(head, "RGTENSOR", 8);
@@ -304,5 +314,22 @@ static inline native_file native_make(bool has_tokenizer, int type)
     unlink(path);
     return f;
 }
+
+/* ---- in memory */
+
+#define NATIVE_PATH "f.rgm"
+
+/* Options with memory and files of a fake host. */
+static inline rg_model_options *native_options(fake_host *fake)
+{
+    const rgi_host host = fake_host_of(fake);
+    rg_model_options *options = rg_model_options_new();
+    REQUIRE(options && rg_model_options_set_io(options, &host.io) == RG_OK && rg_model_options_set_allocator(options, &host.allocator) == RG_OK);
+    REQUIRE(rg_model_options_set_threads(options, 1) == RG_OK && rg_model_options_set_backend(options, "reference") == RG_OK);
+    return options;
+}
+
+/* What may be in use while a file of that size is parsed. */
+static inline size_t native_most_memory(size_t file_bytes) { return ((size_t)32 << 20) + 4 * file_bytes; }
 
 #endif

@@ -64,16 +64,16 @@ rg_status rgi_model_files_open(rgi_checkpoint *checkpoint, rgi_host *host, const
 static rg_status open_image(rg_tokenizer **tokenizer, const rgi_host *host, rgi_checkpoint *c, bool is_mapped, rg_error *error)
 {
     rgi_stored_file *file = &c->files[0];
+    const unsigned char *image = NULL;
     unsigned char *copy = NULL;
-    rg_status status;
-    if (is_mapped && host->io.map) {
-        status = rgi_stored_file_map(file, host, error);
-    } else {
-        copy = rgi_alloc(&host->allocator, c->tokenizer_bytes);
+    rg_status status = is_mapped && host->io.map ? rgi_stored_file_map(file, host, error) : RG_OK;
+    if (status == RG_OK && file->mapping && (uintptr_t)(file->mapping + c->tokenizer_offset) % RGI_ALIGNMENT == 0) {
+        image = file->mapping + c->tokenizer_offset;
+    } else if (status == RG_OK) {
+        image = copy = rgi_alloc(&host->allocator, c->tokenizer_bytes);
         status = copy ? rgi_read_exactly(host, file->handle, file->path, c->tokenizer_offset, copy, (size_t)c->tokenizer_bytes, error) : rgi_fail_plain(error, RG_ERR_MEMORY);
     }
     if (status == RG_OK) {
-        const unsigned char *image = copy ? copy : file->mapping + c->tokenizer_offset;
         const rgi_hash128 hash = rgi_hash128_of(image, c->tokenizer_bytes);
         if (memcmp(&hash, &c->tokenizer_hash, sizeof hash) == 0) status = rgi_tokenizer_from_image(tokenizer, host, image, c->tokenizer_bytes, !copy, file->path, c->tokenizer_offset, error);
         else status = rgi_fail(error, RG_ERR_CHECKSUM, c->tokenizer_offset, "%s: the tokenizer, byte %llu: damaged, its hash is another", file->path, (unsigned long long)c->tokenizer_offset);
