@@ -14,7 +14,8 @@ typedef struct verifying {
     const rgi_checkpoint *checkpoint;
     const rgi_host *host;
     rgi_hash128 *hashes;      /* of the blocks of the tensor at hand */
-    unsigned char *rooms;     /* a block for each hand */
+    unsigned char *rooms;     /* of each hand, for a block */
+    uint64_t room_bytes;
     const rgi_stored_tensor *tensor;
     uint64_t first, end;      /* blocks of this round */
     atomic_uint_fast64_t next;
@@ -29,7 +30,7 @@ static void hash_blocks(void *argument, size_t hand)
     verifying *v = argument;
     const rgi_stored_tensor *t = v->tensor;
     const rgi_stored_file *file = &v->checkpoint->files[t->file];
-    unsigned char *room = v->rooms + hand * RGI_HASH_BLOCK_BYTES;
+    unsigned char *room = v->rooms + hand * v->room_bytes;
     for (uint64_t i; v->statuses[hand] == RG_OK && (i = atomic_fetch_add(&v->next, 1)) < v->end;) {
         const uint64_t at = i * RGI_HASH_BLOCK_BYTES, n = rgi_min_u64(RGI_HASH_BLOCK_BYTES, t->bytes - at);
         v->statuses[hand] = rgi_read_exactly(v->host, file->handle, file->path, t->offset + at, room, (size_t)n, &v->errors[hand]);
@@ -108,10 +109,10 @@ rg_status rgi_native_verify(const rgi_checkpoint *checkpoint, const rgi_host *ho
 {
     const rg_allocator *allocator = &host->allocator;
     uint64_t most = 0;
-    for (size_t i = 0; i < checkpoint->n_tensors; i++) most = rgi_max_u64(most, rgi_hash_blocks(checkpoint->tensors[i].bytes));
-    verifying v = { .checkpoint = checkpoint, .host = host, .error = error };
-    v.hashes = rgi_alloc_array(allocator, most, sizeof *v.hashes);
-    v.rooms = rgi_alloc_array(allocator, crew->n_hands, RGI_HASH_BLOCK_BYTES);
+    for (size_t i = 0; i < checkpoint->n_tensors; i++) most = rgi_max_u64(most, checkpoint->tensors[i].bytes);
+    verifying v = { .checkpoint = checkpoint, .host = host, .error = error, .room_bytes = rgi_min_u64(most, RGI_HASH_BLOCK_BYTES) };
+    v.hashes = rgi_alloc_array(allocator, rgi_hash_blocks(most), sizeof *v.hashes);
+    v.rooms = rgi_alloc_array(allocator, crew->n_hands, v.room_bytes);
     v.statuses = rgi_alloc_zeroed(allocator, crew->n_hands * sizeof *v.statuses);
     v.errors = rgi_alloc_array(allocator, crew->n_hands, sizeof *v.errors);
     rg_status status = v.hashes && v.rooms && v.statuses && v.errors ? RG_OK : rgi_fail_plain(error, RG_ERR_MEMORY);

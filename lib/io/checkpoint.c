@@ -17,15 +17,21 @@ rg_status rgi_probe_file(const rgi_host *host, const char *path, rg_error *error
     return status;
 }
 
-bool rgi_file_begins(const rgi_host *host, const char *path, const void *bytes, size_t n)
+rg_status rgi_file_begins(bool *begins, const rgi_host *host, const char *path, const void *bytes, size_t n, rg_error *error)
 {
     void *file = NULL;
     int system_error = 0;
     unsigned char begin[64];
-    if (host->io.open(host->io.user, &file, path, RG_IO_READ, &system_error) != RG_OK) return false;
-    const bool is_read = rgi_read_exactly(host, file, path, 0, begin, n, NULL) == RG_OK;
+    rg_error reading = RG_ERROR_INIT;
+    *begins = false;
+    rg_status status = host->io.open(host->io.user, &file, path, RG_IO_READ, &system_error);
+    if (status != RG_OK) return rgi_fail_io(error, status, system_error, "open", path);
+    status = rgi_read_exactly(host, file, path, 0, begin, n, &reading);
     host->io.close_read(host->io.user, file);
-    return is_read && memcmp(begin, bytes, n) == 0;
+    *begins = status == RG_OK && memcmp(begin, bytes, n) == 0;
+    if (status == RG_OK || status == RG_ERR_FORMAT) return RG_OK; /* the latter: it is shorter */
+    rgi_copy_error(error, &reading);
+    return status;
 }
 
 rg_status rgi_checkpoint_read_config(rgi_checkpoint *c, const rgi_host *host, const char *folder, rg_error *error)

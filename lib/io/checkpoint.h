@@ -60,8 +60,8 @@ rg_status rgi_hf_directory_open(rgi_checkpoint *checkpoint, const rgi_host *host
 /* Opens a native file: its header, manifest and directory are read and checked. RG_ERR_FORMAT it is none, or malformed; RG_ERR_CHECKSUM with section and offset;
  * RG_ERR_VERSION, RG_ERR_MANIFEST, RG_ERR_LIMIT, RG_ERR_NOT_FOUND, RG_ERR_IO, RG_ERR_MEMORY. On failure *checkpoint is cleared. */
 rg_status rgi_native_open(rgi_checkpoint *checkpoint, const rgi_host *host, const char *path, rg_error *error);
-/* Whether a file begins as a native one does. */
-bool rgi_native_is(const rgi_host *host, const char *path);
+/* Whether a file begins as a native one does. RG_ERR_NOT_FOUND, RG_ERR_IO, RG_ERR_MEMORY. */
+rg_status rgi_native_is(bool *is_native, const rgi_host *host, const char *path, rg_error *error);
 /* Opens a file of DeepMind's, as torch.save writes it: 2b.pt and the like. Tensors are listed by name; those that are stored transposed are strided,
  * and rgi_gather reads them. The configuration is config.json beside the file, or else derived, config_path being the file's own path then;
  * tokenizer.model is looked for beside it. Nothing in the file is executed. Errors: RG_ERR_NOT_FOUND; RG_ERR_FORMAT with the offset; RG_ERR_LIMIT for

@@ -14,8 +14,8 @@ typedef struct rgi_name_blocks {
 /* Whether a file can be opened: RG_OK, RG_ERR_NOT_FOUND, or what else the host says. */
 rg_status rgi_probe_file(const rgi_host *host, const char *path, rg_error *error);
 
-/* Whether a file can be opened and begins with n bytes, at most 64. */
-bool rgi_file_begins(const rgi_host *host, const char *path, const void *bytes, size_t n);
+/* Whether a file begins with n bytes, at most 64. RG_ERR_NOT_FOUND, RG_ERR_IO, RG_ERR_MEMORY. */
+rg_status rgi_file_begins(bool *begins, const rgi_host *host, const char *path, const void *bytes, size_t n, rg_error *error);
 
 /* Reads the folder's config.json. Errors as rgi_read_file. */
 rg_status rgi_checkpoint_read_config(rgi_checkpoint *checkpoint, const rgi_host *host, const char *folder, rg_error *error);

@@ -299,4 +299,7 @@ rg_status rgi_native_open(rgi_checkpoint *checkpoint, const rgi_host *host, cons
     return status;
 }
 
-bool rgi_native_is(const rgi_host *host, const char *path) { return rgi_file_begins(host, path, RGI_NATIVE_MAGIC, RGI_NATIVE_MAGIC_BYTES); }
+rg_status rgi_native_is(bool *is_native, const rgi_host *host, const char *path, rg_error *error)
+{
+    return rgi_file_begins(is_native, host, path, RGI_NATIVE_MAGIC, RGI_NATIVE_MAGIC_BYTES, error);
+}

@@ -22,11 +22,15 @@ rg_status rgi_model_host_of(rgi_host *host, const rg_model_options *o, rg_error 
     return status;
 }
 
-/* What a file is shows in its first bytes: a native one, or a zip archive, as torch.save writes. RG_ERR_NOT_FOUND: neither. */
+/* What a file is shows in its first bytes: a native one, or a zip archive, as torch.save writes. RG_ERR_NOT_FOUND: neither, or there is none. */
 static rg_status open_file(rgi_checkpoint *checkpoint, const rgi_host *host, const char *path, rg_error *error)
 {
-    if (rgi_native_is(host, path)) return rgi_native_open(checkpoint, host, path, error);
-    if (rgi_file_begins(host, path, "PK\003\004", 4)) return rgi_torch_checkpoint_open(checkpoint, host, path, error);
+    bool is_native = false, is_zip = false;
+    rg_status status = rgi_native_is(&is_native, host, path, error);
+    if (status == RG_OK && is_native) return rgi_native_open(checkpoint, host, path, error);
+    if (status == RG_OK) status = rgi_file_begins(&is_zip, host, path, "PK\003\004", 4, error);
+    if (status == RG_OK && is_zip) return rgi_torch_checkpoint_open(checkpoint, host, path, error);
+    if (status != RG_OK) return status;
     return rgi_fail(error, RG_ERR_NOT_FOUND, RG_NO_OFFSET, "%s: this file is not a model; a model is a native file, one that torch.save wrote, or the folder that its files are in", path);
 }
 
@@ -52,11 +56,17 @@ rg_status rgi_model_files_open(rgi_checkpoint *checkpoint, rgi_host *host, const
     const bool may_be_id = options && options->hub_cache && rgi_is_hub_id(path);
     if (!host->io.is_directory) { /* then what is a folder is noticed by its files */
         if (may_be_id) return open_hub_id(checkpoint, host, path, options, error);
-        return rgi_native_is(host, path) ? rgi_native_open(checkpoint, host, path, error) : rgi_hf_directory_open(checkpoint, host, path, error);
+        bool is_native = false;
+        (void)rgi_native_is(&is_native, host, path, NULL); /* reading a folder fails somehow */
+        return is_native ? rgi_native_open(checkpoint, host, path, error) : rgi_hf_directory_open(checkpoint, host, path, error);
     }
-    const bool is_there = host->io.is_directory(host->io.user, path, &is_directory, &system_error) == RG_OK;
-    if (is_there && !is_directory && rgi_probe_file(host, path, NULL) == RG_OK) return open_file(checkpoint, host, path, error);
-    if (!(is_there && is_directory) && may_be_id) return open_hub_id(checkpoint, host, path, options, error);
+    const rg_status looked = host->io.is_directory(host->io.user, path, &is_directory, &system_error);
+    if (looked == RG_OK && !is_directory) {
+        const rg_status probed = rgi_probe_file(host, path, error);
+        if (probed != RG_ERR_NOT_FOUND) return probed == RG_OK ? open_file(checkpoint, host, path, error) : probed;
+    }
+    if (!(looked == RG_OK && is_directory) && may_be_id) return open_hub_id(checkpoint, host, path, options, error);
+    if (looked != RG_OK && looked != RG_ERR_NOT_FOUND) return rgi_fail_io(error, looked, system_error, "look at", path);
     return rgi_hf_directory_open(checkpoint, host, path, error);
 }
 
@@ -64,16 +74,16 @@ rg_status rgi_model_files_open(rgi_checkpoint *checkpoint, rgi_host *host, const
 static rg_status open_image(rg_tokenizer **tokenizer, const rgi_host *host, rgi_checkpoint *c, bool is_mapped, rg_error *error)
 {
     rgi_stored_file *file = &c->files[0];
+    const unsigned char *image = NULL;
     unsigned char *copy = NULL;
-    rg_status status;
-    if (is_mapped && host->io.map) {
-        status = rgi_stored_file_map(file, host, error);
-    } else {
-        copy = rgi_alloc(&host->allocator, c->tokenizer_bytes);
+    rg_status status = is_mapped && host->io.map ? rgi_stored_file_map(file, host, error) : RG_OK;
+    if (status == RG_OK && file->mapping && (uintptr_t)(file->mapping + c->tokenizer_offset) % RGI_ALIGNMENT == 0) {
+        image = file->mapping + c->tokenizer_offset;
+    } else if (status == RG_OK) {
+        image = copy = rgi_alloc(&host->allocator, c->tokenizer_bytes);
         status = copy ? rgi_read_exactly(host, file->handle, file->path, c->tokenizer_offset, copy, (size_t)c->tokenizer_bytes, error) : rgi_fail_plain(error, RG_ERR_MEMORY);
     }
     if (status == RG_OK) {
-        const unsigned char *image = copy ? copy : file->mapping + c->tokenizer_offset;
         const rgi_hash128 hash = rgi_hash128_of(image, c->tokenizer_bytes);
         if (memcmp(&hash, &c->tokenizer_hash, sizeof hash) == 0) status = rgi_tokenizer_from_image(tokenizer, host, image, c->tokenizer_bytes, !copy, file->path, c->tokenizer_offset, error);
         else status = rgi_fail(error, RG_ERR_CHECKSUM, c->tokenizer_offset, "%s: the tokenizer, byte %llu: damaged, its hash is another", file->path, (unsigned long long)c->tokenizer_offset);

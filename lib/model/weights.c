@@ -210,11 +210,12 @@ static rg_status place_slot(loader *l, rgi_weight_slot *slot)
     if (slot->is_matrix) {
         void *data = NULL;
         bool is_filled = false;
-        const rg_status status = place_matrix(l, slot, &data, &is_filled);
+        rg_status status = place_matrix(l, slot, &data, &is_filled);
         if (status != RG_OK) return status;
         *target = make_tensor(data, slot->stored->type, slot->rank, slot->shape);
         /* Elsewhere what is not finite shows in the logits. In a gate the sigmoid would hide it. */
-        if (is_filled && slot->rank == GATE_RANK && rgi_weights_look_through(&l->reader, slot->stored, data, (size_t)slot->n_elements) != RG_OK) return l->error->status;
+        if (is_filled && slot->rank == GATE_RANK) status = rgi_weights_look_through(&l->reader, slot->stored, data, (size_t)slot->n_elements);
+        if (status != RG_OK) return status;
         if (is_filled && l->reads_ahead) add_range(l, slot, RGI_RANGE_AHEAD, data);
         else if (is_filled) l->n_skipped += stored_bytes(slot);
         else add_range(l, slot, RGI_RANGE_KEPT, data);

@@ -72,6 +72,7 @@ FUNCTIONS = {
     "rg_model_options_set_window": (c_int, [c_void_p, c_int]),
     "rg_model_options_set_page_length": (c_int, [c_void_p, c_uint]),
     "rg_model_options_set_map": (c_int, [c_void_p, c_int]),
+    "rg_model_options_set_read_ahead": (c_int, [c_void_p, c_int]),
     "rg_model_options_set_verify": (c_int, [c_void_p, c_int]),
     "rg_model_options_set_allow_nonfinite": (c_int, [c_void_p, c_int]),
     "rg_model_options_set_hub_cache": (c_int, [c_void_p, c_char_p]),

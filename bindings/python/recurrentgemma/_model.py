@@ -33,7 +33,7 @@ class Model(Owner):
 
     @classmethod
     def open(cls, path, *, threads=None, backend=None, window="deepmind", map=False, page_length=None, allow_nonfinite=False,
-             hub_cache=None, limits=None, progress=None, log=None, interrupt=None, compute=None, cpu_mask=None, weight_layout="auto", verify=False) -> "Model":
+             hub_cache=None, limits=None, progress=None, log=None, interrupt=None, compute=None, cpu_mask=None, weight_layout="auto", verify=False, read_ahead=False) -> "Model":
         """Open a folder in Hugging Face layout, a native file, "demo", or a hub id that is in the local hub cache. Nothing is ever downloaded.
 
         threads          worker threads; default: as many as the process may use cores. Results do not depend on it
@@ -50,6 +50,7 @@ class Model(Owner):
         compute          "f32": rows enter products whole; "bf16": rounded where weights are bfloat16; None: as "bf16". Part of the numerics
         cpu_mask         names out of cpu_features() that may be used, such as ["avx2"]; None: all
         weight_layout    "stored", "packed" into the kernels' order, or "auto"; results do not depend on it
+        read_ahead       bring mapped weights into memory first, so that the first tokens do not wait for a disk
         verify           hold the weights of a native file against their checksums first; other models have none
         """
         opening = Opening(path)
@@ -61,6 +62,7 @@ class Model(Owner):
             opening.set(lib.rg_model_options_set_cpu_mask, sum({s.number_of(s.CPU_FEATURES, name, "cpu_mask") for name in names}))
         opening.set(lib.rg_model_options_set_window, s.number_of(s.WINDOWS, window, "window"))
         opening.set(lib.rg_model_options_set_verify, bool(verify))
+        opening.set(lib.rg_model_options_set_read_ahead, bool(read_ahead))
         if backend is not None:
             opening.set(lib.rg_model_options_set_backend, path_bytes(backend))
         if page_length is not None:
