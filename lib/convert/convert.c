@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "convert/calibrate.h"
-#include "convert/stream.h"
+#include "convert/tensor_stream.h"
 #include "model/model_id.h"
 #include "model/weights_plan.h"
 #include "tokenizer/vocab_image.h"

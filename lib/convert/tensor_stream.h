@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One tensor at a time from where it is stored to a native file: in rounds, in which all hands read and convert pieces of it, while one of them first writes what
  * the round before made. */
-#ifndef RGI_STREAM_H
-#define RGI_STREAM_H
+#ifndef RGI_TENSOR_STREAM_H
+#define RGI_TENSOR_STREAM_H
 
 #include "convert/convert.h"
 #include "io/native_out.h"

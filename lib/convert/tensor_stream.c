@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Tensors from where they are stored to a native file. Numbers that keep their type are read to where they are written from. Others go through a hand's room, by whole rows. */
-#include "convert/stream.h"
+#include "convert/tensor_stream.h"
 
 #include <math.h>
 #include <pthread.h>
