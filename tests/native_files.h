@@ -78,7 +78,8 @@ static inline void native_seal_header(native_file *f)
     char text[NATIVE_HEADER + 1];
     const unsigned long long *x = f->numbers;
     const int n = snprintf(text, sizeof text,
-                           "# recurrentgemma model file\n# version %08llx, readers from %08llx\n# manifest %016llx\n# tokenizer %016llx + %016llx\n# directory %016llx + %016llx\n# hash ", x[0],
+                           "# recurrentgemma model file\n# version %08llx, readers from %08llx\n# manifest %016llx\n"
+                           "# tokenizer %016llx + %016llx\n# directory %016llx + %016llx\n# hash ", x[0],
                            x[1], x[2], x[3], x[4], x[5], x[6]);
     const uint64_t most = f->n > NATIVE_HEADER ? f->n - NATIVE_HEADER : 0;
     const size_t manifest = (size_t)(x[NATIVE_MANIFEST] < most ? x[NATIVE_MANIFEST] : most);
@@ -118,7 +119,8 @@ static inline native_file native_read_file(const char *path)
     memcpy(text, b.bytes, NATIVE_HEADER);
     memcpy(f.bytes, b.bytes, b.n);
     clear_buffer(&b);
-    REQUIRE(sscanf(text, "# recurrentgemma model file\n# version %8llx, readers from %8llx\n# manifest %16llx\n# tokenizer %16llx + %16llx\n# directory %16llx + %16llx\n", x, x + 1, x + 2, x + 3,
+    REQUIRE(sscanf(text, "# recurrentgemma model file\n# version %8llx, readers from %8llx\n# manifest %16llx\n"
+                   "# tokenizer %16llx + %16llx\n# directory %16llx + %16llx\n", x, x + 1, x + 2, x + 3,
                    x + 4, x + 5, x + 6) == NATIVE_NUMBERS);
     return f;
 }

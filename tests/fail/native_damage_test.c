@@ -26,7 +26,8 @@ static void check_refused(const char *what, size_t at, bool is_flip)
     const rg_status status = open_native(&native, &error);
     const bool is_status = is_flip ? status == RG_ERR_CHECKSUM || status == RG_ERR_FORMAT || status == RG_ERR_VERSION || status == RG_ERR_MANIFEST : status == RG_ERR_FORMAT;
     const bool says = strncmp(error.message, NATIVE_PATH ": ", 7) == 0 &&
-                      (status == RG_ERR_VERSION || (strstr(error.message, "byte ") && (strstr(error.message, "header") || strstr(error.message, "manifest") || strstr(error.message, "directory"))));
+                      (status == RG_ERR_VERSION || (strstr(error.message, "byte ") && (strstr(error.message, "header") || strstr(error.message, "manifest") ||
+                          strstr(error.message, "directory"))));
     if (!is_status || !says || error.offset == RG_NO_OFFSET) printf("%s %zu: %s: %s\n", what, at, rg_status_name(status), error.message);
     CHECK(is_status && says && error.status == status && error.offset != RG_NO_OFFSET);
     rg_native_close(native);
@@ -77,7 +78,8 @@ static void check_found(size_t at, const char *name, uint64_t begin, uint64_t en
     CHECK_EQUAL(open_native(&native, &error), RG_OK);
     if (native) {
         const rg_status status = rg_native_verify(native, &error);
-        if (status != RG_ERR_CHECKSUM || !strstr(error.message, name) || error.offset < begin || error.offset >= end) printf("byte %zu, %s: %s, %s\n", at, name, rg_status_name(status), error.message);
+        if (status != RG_ERR_CHECKSUM || !strstr(error.message, name) || error.offset < begin || error.offset >= end) printf("byte %zu, %s: %s, %s\n", at, name,
+            rg_status_name(status), error.message);
         CHECK_EQUAL(status, RG_ERR_CHECKSUM);
         CHECK(strstr(error.message, name) && error.offset >= begin && error.offset < end);
         CHECK(fake.peak_bytes <= native_most_memory(file.n));
