@@ -19,7 +19,7 @@
 #define NATIVE_PAGE 4096
 #define NATIVE_HEAD 64
 #define NATIVE_ENTRY 80
-#define NATIVE_MOST_TENSORS 64
+#define NATIVE_MOST_TENSORS 128
 
 /* Numbers of the header. */
 enum { NATIVE_VERSION, NATIVE_READER, NATIVE_MANIFEST, NATIVE_TOKENIZER, NATIVE_TOKENIZER_BYTES, NATIVE_DIRECTORY, NATIVE_DIRECTORY_BYTES, NATIVE_NUMBERS };
@@ -299,15 +299,14 @@ static inline void native_end(void)
     CHECK_EQUAL(rmdir(native_folder), 0);
 }
 
-/* The tiny model as a native file. */
-static inline native_file native_make(bool has_tokenizer, int type)
+/* A model as a native file. */
+static inline native_file native_make_of(const char *model, int type)
 {
-    char path[400], model[400];
+    char path[400];
     rg_error error = RG_ERROR_INIT;
     rg_convert_options *options = rg_convert_options_new();
     REQUIRE(options && rg_convert_options_set_type(options, type) == RG_OK);
     snprintf(path, sizeof path, "%s/made.rgm", native_folder);
-    snprintf(model, sizeof model, "%s/%s", native_folder, has_tokenizer ? "t" : "m");
     const rg_status status = rg_convert(path, model, NULL, options, &error);
     if (status != RG_OK) printf("%s\n", error.message);
     REQUIRE(status == RG_OK);
@@ -315,6 +314,14 @@ static inline native_file native_make(bool has_tokenizer, int type)
     const native_file f = native_read_file(path);
     unlink(path);
     return f;
+}
+
+/* The tiny one. */
+static inline native_file native_make(bool has_tokenizer, int type)
+{
+    char model[400];
+    snprintf(model, sizeof model, "%s/%s", native_folder, has_tokenizer ? "t" : "m");
+    return native_make_of(model, type);
 }
 
 /* ---- in memory */

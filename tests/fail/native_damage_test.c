@@ -179,10 +179,10 @@ static void check_shrunk(void)
     check_closed();
 }
 
-static void check_file(bool has_tokenizer, int type)
+static void check_file(native_file made, bool has_tokenizer)
 {
     rg_native *native = NULL;
-    file = native_make(has_tokenizer, type);
+    file = made;
     fake_put(&fake, NATIVE_PATH, file.bytes, file.n);
     CHECK_EQUAL(open_native(&native, NULL), RG_OK);
     CHECK_EQUAL(rg_native_verify(native, NULL), RG_OK);
@@ -203,7 +203,8 @@ static void check_file(bool has_tokenizer, int type)
 TEST(every_flipped_byte_is_refused_or_found)
 {
     static const int types[] = { RG_TYPE_BF16, RG_TYPE_Q8, RG_TYPE_Q4 };
-    for (int i = 0; i < 6; i++) check_file(i % 2 != 0, types[i / 2]);
+    for (int i = 0; i < 6; i++) check_file(native_make(i % 2 != 0, types[i / 2]), i % 2 != 0);
+    check_file(native_make_of("tests/data/golden/one-head", RG_TYPE_Q8), false);
     printf("%zu flips in header, manifest and directory refused; %zu elsewhere found\n", n_flips, n_found);
     CHECK(n_flips > 50000 && n_found > 2500);
 }
