@@ -19,7 +19,7 @@
 #define NATIVE_PAGE 4096
 #define NATIVE_HEAD 64
 #define NATIVE_ENTRY 80
-#define NATIVE_MOST_TENSORS 64
+#define NATIVE_MOST_TENSORS 128
 
 /* Numbers of the header. */
 enum { NATIVE_VERSION, NATIVE_READER, NATIVE_MANIFEST, NATIVE_TOKENIZER, NATIVE_TOKENIZER_BYTES, NATIVE_DIRECTORY, NATIVE_DIRECTORY_BYTES, NATIVE_NUMBERS };
@@ -78,7 +78,8 @@ static inline void native_seal_header(native_file *f)
     char text[NATIVE_HEADER + 1];
     const unsigned long long *x = f->numbers;
     const int n = snprintf(text, sizeof text,
-                           "# recurrentgemma model file\n# version %08llx, readers from %08llx\n# manifest %016llx\n# tokenizer %016llx + %016llx\n# directory %016llx + %016llx\n# hash ", x[0],
+                           "# recurrentgemma model file\n# version %08llx, readers from %08llx\n# manifest %016llx\n"
+                           "# tokenizer %016llx + %016llx\n# directory %016llx + %016llx\n# hash ", x[0],
                            x[1], x[2], x[3], x[4], x[5], x[6]);
     const uint64_t most = f->n > NATIVE_HEADER ? f->n - NATIVE_HEADER : 0;
     const size_t manifest = (size_t)(x[NATIVE_MANIFEST] < most ? x[NATIVE_MANIFEST] : most);
@@ -118,7 +119,8 @@ static inline native_file native_read_file(const char *path)
     memcpy(text, b.bytes, NATIVE_HEADER);
     memcpy(f.bytes, b.bytes, b.n);
     clear_buffer(&b);
-    REQUIRE(sscanf(text, "# recurrentgemma model file\n# version %8llx, readers from %8llx\n# manifest %16llx\n# tokenizer %16llx + %16llx\n# directory %16llx + %16llx\n", x, x + 1, x + 2, x + 3,
+    REQUIRE(sscanf(text, "# recurrentgemma model file\n# version %8llx, readers from %8llx\n# manifest %16llx\n"
+                   "# tokenizer %16llx + %16llx\n# directory %16llx + %16llx\n", x, x + 1, x + 2, x + 3,
                    x + 4, x + 5, x + 6) == NATIVE_NUMBERS);
     return f;
 }
@@ -297,15 +299,14 @@ static inline void native_end(void)
     CHECK_EQUAL(rmdir(native_folder), 0);
 }
 
-/* The tiny model as a native file. */
-static inline native_file native_make(bool has_tokenizer, int type)
+/* A model as a native file. */
+static inline native_file native_make_of(const char *model, int type)
 {
-    char path[400], model[400];
+    char path[400];
     rg_error error = RG_ERROR_INIT;
     rg_convert_options *options = rg_convert_options_new();
     REQUIRE(options && rg_convert_options_set_type(options, type) == RG_OK);
     snprintf(path, sizeof path, "%s/made.rgm", native_folder);
-    snprintf(model, sizeof model, "%s/%s", native_folder, has_tokenizer ? "t" : "m");
     const rg_status status = rg_convert(path, model, NULL, options, &error);
     if (status != RG_OK) printf("%s\n", error.message);
     REQUIRE(status == RG_OK);
@@ -313,6 +314,14 @@ static inline native_file native_make(bool has_tokenizer, int type)
     const native_file f = native_read_file(path);
     unlink(path);
     return f;
+}
+
+/* The tiny one. */
+static inline native_file native_make(bool has_tokenizer, int type)
+{
+    char model[400];
+    snprintf(model, sizeof model, "%s/%s", native_folder, has_tokenizer ? "t" : "m");
+    return native_make_of(model, type);
 }
 
 /* ---- in memory */

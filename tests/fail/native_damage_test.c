@@ -26,7 +26,8 @@ static void check_refused(const char *what, size_t at, bool is_flip)
     const rg_status status = open_native(&native, &error);
     const bool is_status = is_flip ? status == RG_ERR_CHECKSUM || status == RG_ERR_FORMAT || status == RG_ERR_VERSION || status == RG_ERR_MANIFEST : status == RG_ERR_FORMAT;
     const bool says = strncmp(error.message, NATIVE_PATH ": ", 7) == 0 &&
-                      (status == RG_ERR_VERSION || (strstr(error.message, "byte ") && (strstr(error.message, "header") || strstr(error.message, "manifest") || strstr(error.message, "directory"))));
+                      (status == RG_ERR_VERSION || (strstr(error.message, "byte ") && (strstr(error.message, "header") || strstr(error.message, "manifest") ||
+                          strstr(error.message, "directory"))));
     if (!is_status || !says || error.offset == RG_NO_OFFSET) printf("%s %zu: %s: %s\n", what, at, rg_status_name(status), error.message);
     CHECK(is_status && says && error.status == status && error.offset != RG_NO_OFFSET);
     rg_native_close(native);
@@ -77,7 +78,8 @@ static void check_found(size_t at, const char *name, uint64_t begin, uint64_t en
     CHECK_EQUAL(open_native(&native, &error), RG_OK);
     if (native) {
         const rg_status status = rg_native_verify(native, &error);
-        if (status != RG_ERR_CHECKSUM || !strstr(error.message, name) || error.offset < begin || error.offset >= end) printf("byte %zu, %s: %s, %s\n", at, name, rg_status_name(status), error.message);
+        if (status != RG_ERR_CHECKSUM || !strstr(error.message, name) || error.offset < begin || error.offset >= end) printf("byte %zu, %s: %s, %s\n", at, name,
+            rg_status_name(status), error.message);
         CHECK_EQUAL(status, RG_ERR_CHECKSUM);
         CHECK(strstr(error.message, name) && error.offset >= begin && error.offset < end);
         CHECK(fake.peak_bytes <= native_most_memory(file.n));
@@ -177,10 +179,10 @@ static void check_shrunk(void)
     check_closed();
 }
 
-static void check_file(bool has_tokenizer, int type)
+static void check_file(native_file made, bool has_tokenizer)
 {
     rg_native *native = NULL;
-    file = native_make(has_tokenizer, type);
+    file = made;
     fake_put(&fake, NATIVE_PATH, file.bytes, file.n);
     CHECK_EQUAL(open_native(&native, NULL), RG_OK);
     CHECK_EQUAL(rg_native_verify(native, NULL), RG_OK);
@@ -201,7 +203,8 @@ static void check_file(bool has_tokenizer, int type)
 TEST(every_flipped_byte_is_refused_or_found)
 {
     static const int types[] = { RG_TYPE_BF16, RG_TYPE_Q8, RG_TYPE_Q4 };
-    for (int i = 0; i < 6; i++) check_file(i % 2 != 0, types[i / 2]);
+    for (int i = 0; i < 6; i++) check_file(native_make(i % 2 != 0, types[i / 2]), i % 2 != 0);
+    check_file(native_make_of("tests/data/golden/one-head", RG_TYPE_Q8), false);
     printf("%zu flips in header, manifest and directory refused; %zu elsewhere found\n", n_flips, n_found);
     CHECK(n_flips > 50000 && n_found > 2500);
 }

@@ -202,7 +202,8 @@ static void new_host(unsigned n_threads, const rg_io *io)
     const rg_allocator allocator = { sizeof allocator, NULL, take, give };
     rg_model_options_free(host);
     host = rg_model_options_new();
-    REQUIRE(host && rg_model_options_set_allocator(host, &allocator) == RG_OK && rg_model_options_set_threads(host, n_threads) == RG_OK && rg_model_options_set_io(host, io) == RG_OK);
+    REQUIRE(host && rg_model_options_set_allocator(host, &allocator) == RG_OK && rg_model_options_set_threads(host, n_threads) == RG_OK && rg_model_options_set_io(host,
+        io) == RG_OK);
 }
 
 /* A source, and what it becomes without faults. */
@@ -220,7 +221,8 @@ static void set_up(const char *from, int type, unsigned n_threads, const rg_io *
     wanted = read_whole(target);
 }
 
-static const struct { const char *from; int type; } jobs[] = { { "t", RG_TYPE_BF16 }, { "t", RG_TYPE_Q4 }, { "m", RG_TYPE_Q8 }, { "q8.rgm", RG_TYPE_DEFAULT }, { "q8.rgm", RG_TYPE_Q4 } };
+static const struct { const char *from; int type; } jobs[] = { { "t", RG_TYPE_BF16 }, { "t", RG_TYPE_Q4 }, { "m", RG_TYPE_Q8 }, { "q8.rgm", RG_TYPE_DEFAULT }, { "q8.rgm",
+    RG_TYPE_Q4 } };
 #define N_JOBS (sizeof jobs / sizeof jobs[0])
 
 TEST(each_failed_allocation_of_converting_is_an_error)
@@ -314,7 +316,8 @@ static void check_convert_fault(size_t at, bool goes_on, bool is_short)
     CHECK_EQUAL(memory.n_live, 0);
     CHECK_EQUAL(files.n_open, 0);
     const rg_status expected = expected_status(is_short, &error);
-    if (status != expected) printf("%s, call %zu of converting %s%s: %s: %s\n", io_names[files.failed], at, source, goes_on ? ", and later ones" : "", rg_status_name(status), error.message);
+    if (status != expected) printf("%s, call %zu of converting %s%s: %s: %s\n", io_names[files.failed], at, source, goes_on ? ", and later ones" : "", rg_status_name(status),
+        error.message);
     CHECK_EQUAL(status, expected);
     CHECK(error.status == status && error.message[0]);
     if (expected == RG_ERR_IO || expected == RG_ERR_NOT_DURABLE) CHECK_EQUAL(error.system_error, EIO);
@@ -342,7 +345,8 @@ TEST(each_failed_call_of_files_leaves_the_old_one_or_the_new)
     printf("%zu faults:", n_faults);
     for (int k = 0; k < N_IO; k++) printf(" %s %zu", io_names[k], by_kind[k]);
     printf("\n");
-    CHECK(by_kind[IO_OPEN] && by_kind[IO_SIZE] && by_kind[IO_READ] && by_kind[IO_WRITE] && by_kind[IO_SYNC] && by_kind[IO_CLOSE_WRITE] && by_kind[IO_RENAME] && by_kind[IO_SYNC_DIRECTORY]);
+    CHECK(by_kind[IO_OPEN] && by_kind[IO_SIZE] && by_kind[IO_READ] && by_kind[IO_WRITE] && by_kind[IO_SYNC] && by_kind[IO_CLOSE_WRITE] && by_kind[IO_RENAME] &&
+        by_kind[IO_SYNC_DIRECTORY]);
 }
 
 TEST(each_failed_call_of_files_is_an_error_of_opening_and_verifying)

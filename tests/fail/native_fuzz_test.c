@@ -116,7 +116,8 @@ static rg_status map_file(void *user, void *file, const void **address, uint64_t
 
 /* ---- changing things */
 
-static const uint64_t interesting[] = { 0, 1, 2, 3, 4, 5, 7, 8, 16, 63, 64, 65, 127, 128, 255, 256, 4095, 4096, 4097, 65535, 65536, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0x7fffffffffffffff,
+static const uint64_t interesting[] = { 0, 1, 2, 3, 4, 5, 7, 8, 16, 63, 64, 65, 127, 128, 255, 256, 4095, 4096, 4097, 65535, 65536, 0x7fffffff, 0x80000000, 0xffffffff,
+    0x100000000, 0x7fffffffffffffff,
                                         0x8000000000000000, 0xfffffffffffff000, 0xffffffffffffffc0, 0xffffffffffffffff };
 
 static uint64_t draw_number(uint64_t is)
@@ -155,10 +156,14 @@ static size_t change_bytes(unsigned char *at, size_t n, size_t room)
 }
 
 static const char *const words[] = {
-    "{", "}", "[", "]", ", ", ": ", ":", ",", "\n", "\n  ", "- ", "? ", "&a ", "*a", "!!int ", "!a ", "%YAML 1.1\n", "%", "---\n", "...\n", "\"", "'", "|", ">", "#", " #", "\\", "\\u0000", "\t", "\r", "\xc3\xa9",
-    "configuration", "configuration: {}\n", "\"configuration\": ", "0", "-1", "1", "2", "4", "16", "256", "257", "65536", "65537", "1048576", "4294967295", "4294967296", "18446744073709551616", "1e999", "-0.0",
-    "1e-999", "null", "true", "false", "\"attention\"", "\"recurrent\"", "\"num_gate_blocks\": 0, ", "\"lru_width\"", "\"rope_parameters\": {\"rope_type\": \"default\"}, ", "\"_block_types\": [\"recurrent\"], ",
-    "\"attention_bias\": true, ", "\"logits_soft_cap\": ", "\"eos_token_id\": [1, 2], ", "[[[[[[[[[", "{a: {a: {a: ", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "{", "}", "[", "]", ", ", ": ", ":", ",", "\n", "\n  ", "- ", "? ", "&a ", "*a", "!!int ", "!a ", "%YAML 1.1\n", "%", "---\n", "...\n", "\"", "'", "|", ">", "#", " #",
+    "\\", "\\u0000", "\t", "\r", "\xc3\xa9",
+    "configuration", "configuration: {}\n", "\"configuration\": ", "0", "-1", "1", "2", "4", "16", "256", "257", "65536", "65537", "1048576", "4294967295", "4294967296",
+    "18446744073709551616", "1e999", "-0.0",
+    "1e-999", "null", "true", "false", "\"attention\"", "\"recurrent\"", "\"num_gate_blocks\": 0, ", "\"lru_width\"", "\"rope_parameters\": {\"rope_type\": \"default\"}, ",
+    "\"_block_types\": [\"recurrent\"], ",
+    "\"attention_bias\": true, ", "\"logits_soft_cap\": ", "\"eos_token_id\": [1, 2], ", "[[[[[[[[[", "{a: {a: {a: ",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 };
 
 /* The same for a manifest, whose digits and words are worth more. */
@@ -366,7 +371,8 @@ static void fuzz_text(const rgi_host *host)
     const rg_status status = rgi_manifest_read(&m, host, copy, n, "f", NATIVE_HEADER, &error);
     if (status == RG_OK) {
         n_texts_good++;
-        if (m.configuration_bytes < 2 || m.configuration > n || m.configuration_bytes > n - m.configuration || copy[m.configuration] != '{' || copy[m.configuration + m.configuration_bytes - 1] != '}')
+        if (m.configuration_bytes < 2 || m.configuration > n || m.configuration_bytes > n - m.configuration || copy[m.configuration] != '{' ||
+            copy[m.configuration + m.configuration_bytes - 1] != '}')
             complain("a configuration that is none", status, &error);
     } else if (error.offset < NATIVE_HEADER || error.offset > NATIVE_HEADER + n) {
         complain("a place that is none", status, &error);
@@ -425,7 +431,8 @@ TEST(no_change_does_harm)
         if (time - last > longest) longest = time - last;
         last = time;
     }
-    printf("%llu runs of seed %llu in %.1f s, %.0f a second: %llu files, of which %llu opened, %llu loaded, %llu with a tokenizer; %llu manifests, of which %llu were read\n", run_number - first,
+    printf("%llu runs of seed %llu in %.1f s, %.0f a second: %llu files, of which %llu opened, %llu loaded, %llu with a tokenizer; %llu manifests, of which %llu were read\n",
+        run_number - first,
            (unsigned long long)seed, last - begin, (double)(run_number - first) / (last - begin), n_runs, n_opened, n_loaded, n_with_tokenizer, n_texts, n_texts_good);
     for (int i = 0; i < MOST_STATUSES; i++)
         if (counts[i]) printf("%s %llu  ", rg_status_name(-i), counts[i]);

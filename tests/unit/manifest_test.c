@@ -65,7 +65,8 @@ static void check_bad_bytes(const char *marked, size_t n_marked, rg_status expec
     rgi_manifest m;
     rg_error error = RG_ERROR_INIT;
     const rg_status status = read_manifest(&m, text, n, &error);
-    if (status != expected || (at != SIZE_MAX && error.offset != OFFSET + at)) printf("%s, offset %llu: %.*s\n%.200s\n", rg_status_name(status), (unsigned long long)error.offset, 200, error.message, marked);
+    if (status != expected || (at != SIZE_MAX && error.offset != OFFSET + at)) printf("%s, offset %llu: %.*s\n%.200s\n", rg_status_name(status),
+        (unsigned long long)error.offset, 200, error.message, marked);
     CHECK_EQUAL(status, expected);
     CHECK(error.status == expected && error.offset >= OFFSET && error.offset <= OFFSET + n);
     if (at != SIZE_MAX) CHECK_EQUAL(error.offset, OFFSET + at);
@@ -202,14 +203,16 @@ TEST(no_text_takes_long_or_much_memory)
         { "keys", "configuration: {}\n", "k%d: 1\n", "" }, { "the same key", "configuration: {}\n", "k: 1\n", "" }, { "keys in braces", "configuration: {", "a%d: 1,", "}" },
         { "keys without values", "{", "a%d,", "}" }, { "pairs", "[", "a: b,", "]" }, { "mappings", "configuration: {}\na: [", "{a: 1},", "{}]\n" },
         { "quoted and open", "a: \"", "a", "" }, { "quoted lines", "a: \"", "\n", "\"" }, { "quoted escapes", "a: \"", "\\u0041", "\"\nconfiguration: {}\n" },
-        { "single quotes", "a: '", "''", "'\nconfiguration: {}\n" }, { "%TAG", "", "%TAG !a! b\n", "" }, { "%TAG further in", "a: \"", " %TAG !a! b\\n", "\"\nconfiguration: {}\n" },
+        { "single quotes", "a: '", "''", "'\nconfiguration: {}\n" }, { "%TAG", "", "%TAG !a! b\n", "" }, { "%TAG further in", "a: \"", " %TAG !a! b\\n",
+        "\"\nconfiguration: {}\n" },
         { "exclamation marks", "a: ", "!", "" }, { "one long tag", "a: !<", "a", "> 1" }, { "anchors", "a: ", "&a ", "" }, { "one long anchor", "a: &", "a", " 1" },
         { "a comment", "configuration: {}\n#", "#", "" }, { "comments", "configuration: {}\n", "#\n", "" }, { "line feeds", "configuration: {}\n", "\n", "" },
         { "blanks", "configuration: {}\n", " ", "" }, { "a block", "configuration: {}\na: |\n", " x\n", "" }, { "a folded block", "configuration: {}\na: >\n", " x\n", "" },
         { "empty lines of a block", "configuration: {}\na: |\n", "\n", "" }, { "deeper lines", "configuration: {}\na: >\n x\n", "  x\n\n", "" },
         { "plain lines", "configuration: {}\na: b\n", " b\n", "" }, { "empty plain lines", "a: b\n", "\n", " c\nconfiguration: {}\n" }, { "documents", "", "---\n", "" },
         { "ends of documents", "configuration: {}\n", "...\n", "" }, { "a:a:a:", "a: ", "a:", "\n" }, { "commas", "a: [", ",", "]" }, { "colons", "a: {", ": ", "}" },
-        { "aliases", "a: [", "*a,", "]" }, { "numbers", "configuration: {\"a\": [", "1,", "1]}" }, { "long values", "configuration: {}\n", "k%d: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n", "" },
+        { "aliases", "a: [", "*a,", "]" }, { "numbers", "configuration: {\"a\": [", "1,", "1]}" }, { "long values", "configuration: {}\n",
+        "k%d: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n", "" },
         { "stairs", "configuration: {}\n", "a%d:\n b:\n  c:\n   d:\n    e:\n", "" }, { "lists", "configuration: {}\na:\n", "- 1\n", "" },
     };
     char *text = malloc(MOST + 100);
@@ -331,7 +334,8 @@ static void check_numbers(const double *values, size_t n, bool is_float)
 
 static void check_all_numbers(void)
 {
-    static const double special[] = { 0, -0.0, 1, -1, 0.1, 0.5, 1e-6, 10000, 10000.5, 30, 1e22, 1e23, 9007199254740993.0, DBL_MAX, DBL_MIN, DBL_TRUE_MIN, 5e-320, -1e300, 1.0 / 3, FLT_MAX, FLT_MIN };
+    static const double special[] = { 0, -0.0, 1, -1, 0.1, 0.5, 1e-6, 10000, 10000.5, 30, 1e22, 1e23, 9007199254740993.0, DBL_MAX, DBL_MIN, DBL_TRUE_MIN, 5e-320, -1e300,
+        1.0 / 3, FLT_MAX, FLT_MIN };
     static double values[MANY];
     uint64_t seed = 1;
     check_numbers(special, sizeof special / sizeof special[0], false);
@@ -419,7 +423,8 @@ static void check_text(const char *put, const char *expected)
     rgi_manifest_out_free(out);
     const rg_status status = read_manifest(&m, copy, bytes, &error);
     char *back = read_back(copy, bytes, &n);
-    if (status != RG_OK || !back || n != strlen(expected) || memcmp(back, expected, n) != 0) printf("%s: \"%.80s\" became \"%.80s\"\n%.300s\n", error.message, expected, back ? back : "nothing", copy);
+    if (status != RG_OK || !back || n != strlen(expected) || memcmp(back, expected, n) != 0) printf("%s: \"%.80s\" became \"%.80s\"\n%.300s\n", error.message, expected,
+        back ? back : "nothing", copy);
     CHECK_EQUAL(status, RG_OK);
     CHECK(back && n == strlen(expected) && memcmp(back, expected, n) == 0);
     free(back);
@@ -430,8 +435,10 @@ TEST(text_comes_back_the_same)
 {
     char all[256], cycle[5000];
     static const char *const texts[] = {
-        "", " ", "  ", "a", "it's", "\"", "\\", "\"quoted\" and \\ more", "two\nlines", "\n", "\n\n", "a\n", "\ttab", "cr\r\n", "#", "# no comment", "a: b", "- a", "%TAG", "\n%TAG", "{}", "[", "---", "\n---\n",
-        "...", "!!int", "&a", "*a", "`", "@", "null", "~", "true", "1e5", "\x01\x02\x1b[31m\x7f", "caf\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xc2\x85", "\xe2\x80\xa8", "\xef\xbb\xbf", "a\xef\xbb\xbf",
+        "", " ", "  ", "a", "it's", "\"", "\\", "\"quoted\" and \\ more", "two\nlines", "\n", "\n\n", "a\n", "\ttab", "cr\r\n", "#", "# no comment", "a: b", "- a", "%TAG",
+        "\n%TAG", "{}", "[", "---", "\n---\n",
+        "...", "!!int", "&a", "*a", "`", "@", "null", "~", "true", "1e5", "\x01\x02\x1b[31m\x7f", "caf\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xc2\x85", "\xe2\x80\xa8",
+        "\xef\xbb\xbf", "a\xef\xbb\xbf",
         "\xef\xbf\xbd", "\xf4\x8f\xbf\xbf", " leading", "trailing ", "  two  ",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) check_text(texts[i], texts[i]);
@@ -439,7 +446,8 @@ TEST(text_comes_back_the_same)
     all[127] = 0;
     check_text(all, all);
     static const struct { const char *put, *back; } damaged[] = {
-        { "\xff", "?" }, { "a\x80z", "a?z" }, { "\xc3", "?" }, { "\xe2\x82", "??" }, { "\xed\xa0\x80", "???" }, { "\xc0\x80", "??" }, { "\xf4\x90\x80\x80", "????" }, { "\xc3(", "?(" }, { "\xf0\x9f\x98", "???" },
+        { "\xff", "?" }, { "a\x80z", "a?z" }, { "\xc3", "?" }, { "\xe2\x82", "??" }, { "\xed\xa0\x80", "???" }, { "\xc0\x80", "??" }, { "\xf4\x90\x80\x80", "????" }, { "\xc3(",
+        "?(" }, { "\xf0\x9f\x98", "???" },
     };
     for (size_t i = 0; i < sizeof damaged / sizeof damaged[0]; i++) check_text(damaged[i].put, damaged[i].back);
     /* Lines are folded at blanks: runs of them, of '%', and of quotes at every place. */
