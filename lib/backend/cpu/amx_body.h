@@ -419,5 +419,8 @@ static void amx_product(const rgi_product *p)
     for (size_t n = 0; n < p->n_columns; n += RGI_TILE_ROWS) amx_collect_tile(p->sums + n, p->sums_stride, sums + n * RGI_TILE_ROWS, p->n_rows);
 }
 
+/* Sums of rounded rows are those of tiles, which want weights unpacked. */
+static bool amx_stream(const rgi_stream *s) { return !s->x->is_rounded && stream(s); }
+
 #define AMX_KERNELS \
-    .packed_bytes = amx_packed_bytes, .pack = amx_pack, .product = amx_product, .part_depth = amx_part_depth, .accumulate = amx_accumulate, .collect = amx_collect
+    .packed_bytes = amx_packed_bytes, .pack = amx_pack, .product = amx_product, .part_depth = amx_part_depth, .accumulate = amx_accumulate, .collect = amx_collect, .stream = amx_stream

@@ -8,6 +8,6 @@
 #include "backend/cpu/kernels_body.h"
 
 const rgi_cpu_kernels rgi_kernels_avx512 = {
-    .name = "avx512", .needs = RG_CPU_AVX512, .packed_bytes = packed_bytes, .pack = pack, .product = product, RUNG_KERNELS
+    .name = "avx512", .needs = RG_CPU_AVX512, .packed_bytes = packed_bytes, .pack = pack, .product = product, .stream = stream, RUNG_KERNELS
 };
 #endif

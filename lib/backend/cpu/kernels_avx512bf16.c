@@ -30,16 +30,7 @@ static inline vf vec_dot_q8(vf sum, vf x, const unsigned char *codes)
     return _mm512_dpbf16_ps(sum, (__m512bh)x, _mm512_cvtne2ps_pbh(second, first));
 }
 
-/* Group q of a block of codes: only the lower 5 bits of an index count, and both halves of the table are alike. */
-static inline vf vec_dot_q4(vf sum, vf x, vf block, int q, uint16_t step)
-{
-    const __m512i values = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)rgi_q4_values));
-    const __m512i codes = _mm512_srl_epi16(_mm512_castps_si512(block), _mm_cvtsi32_si128(4 * q));
-    return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)_mm512_add_epi16(_mm512_permutexvar_epi16(codes, values), _mm512_set1_epi16((short)step)));
-}
-
 #include "backend/cpu/kernels_body.h"
-#include "backend/cpu/stream_body.h"
 
 const rgi_cpu_kernels rgi_kernels_avx512bf16 = {
     .name = "avx512-bf16", .needs = RG_CPU_AVX512 | RG_CPU_AVX512_BF16, .multiplies_bf16 = true, .packed_bytes = packed_bytes, .pack = pack, .product = product, .stream = stream, RUNG_KERNELS

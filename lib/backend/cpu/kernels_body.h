@@ -9,6 +9,7 @@
 #include "backend/cpu/matmul_body.h"
 #include "backend/cpu/tiles_body.h"
 #include "backend/cpu/unpack_body.h"
+#include "backend/cpu/stream_body.h"
 #include "backend/cpu/attention_body.h"
 #include "backend/cpu/rglru_body.h"
 

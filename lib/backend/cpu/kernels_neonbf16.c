@@ -34,7 +34,7 @@ VEC_BODY void load_columns(const char *w, size_t row_bytes, bfloat16x8_t halves[
 }
 
 /* One step of RGI_TILE_DEPTH along K, for pm pairs of rows by pn pairs of columns. */
-VEC_BODY void pair_step(vf sums[PAIRS_M * PAIRS_N], const uint16_t *x, size_t x_stride, const char *w, size_t row_bytes, int pm, int pn)
+VEC_BODY void pair_step(vf *sums, const uint16_t *x, size_t x_stride, const char *w, size_t row_bytes, int pm, int pn)
 {
     for (size_t k = 0; k < RGI_TILE_DEPTH; k += 8) {
         bfloat16x8_t weights[PAIRS_N][2];
@@ -125,8 +125,44 @@ static void pair_pack(const rgi_packed *packed, const float *x, size_t x_stride,
     }
 }
 
+/* Two neighbouring columns of each stream: pairs of them, unpacked into the first cache a block at a time. */
+static void pair_stream_chunk(const rgi_stream *s, size_t i, size_t from, size_t k)
+{
+    uint16_t block[2 * PAIRS_N][RGI_Q4_BLOCK];
+    vf sums[PAIRS_N];
+    VEC_UNROLL for (int j = 0; j < PAIRS_N; j++) sums[j] = vf_zero();
+    for (size_t at = from, next; at < from + k; at = next) {
+        next = (at / RGI_Q4_BLOCK + 1) * RGI_Q4_BLOCK;
+        if (next > from + k) next = from + k;
+        for (size_t j = 0; j < 2 * PAIRS_N; j++) {
+            const size_t n = j / 2 * s->apart + i + j % 2;
+            const unsigned char *codes = (const unsigned char *)s->codes + n * s->row_bytes;
+            __builtin_prefetch(codes + (s->type == RG_TYPE_Q4 ? at / 2 : at) + STREAM_AHEAD);
+            unpack(block[j], s->type, codes, s->groups ? s->groups + n * s->row_groups : NULL, at, next - at);
+        }
+        for (size_t step = at; step < next; step += RGI_TILE_DEPTH)
+            pair_step(sums, (const uint16_t *)s->x->rows + 2 * step, 0, (const char *)&block[0][step - at], sizeof block[0], 1, PAIRS_N);
+    }
+    VEC_UNROLL for (size_t j = 0; j < PAIRS_N; j++)
+    {
+        float *to = s->sums + j * RGI_TILE_ROWS + i;
+        const float32x2_t done = vget_low_f32(sums[j]);
+        vst1_f32(to, from ? vadd_f32(vld1_f32(to), done) : done);
+    }
+}
+
+static bool pair_stream(const rgi_stream *s)
+{
+    if (!s->x->is_rounded) return stream(s);
+    if (s->x->k % RGI_TILE_DEPTH) return false;
+    const size_t k = s->x->k, chunk = chunk_length(k, 1280);
+    for (size_t i = 0; i < RGI_TILE_ROWS; i += 2)
+        for (size_t from = 0; from < k; from += chunk) pair_stream_chunk(s, i, from, k - from < chunk ? k - from : chunk);
+    return true;
+}
+
 const rgi_cpu_kernels rgi_kernels_neonbf16 = {
     .name = "neon-bf16", .needs = RG_CPU_NEON | RG_CPU_NEON_BF16, .multiplies_bf16 = true,
-    .packed_bytes = pair_packed_bytes, .pack = pair_pack, .product = pair_product, RUNG_KERNELS
+    .packed_bytes = pair_packed_bytes, .pack = pair_pack, .product = pair_product, .stream = pair_stream, RUNG_KERNELS
 };
 #endif

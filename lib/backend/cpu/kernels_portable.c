@@ -6,6 +6,6 @@
 #include "backend/cpu/kernels_body.h"
 
 const rgi_cpu_kernels rgi_kernels_portable = {
-    .name = "portable", .needs = 0, .packed_bytes = packed_bytes, .pack = pack, .product = product, RUNG_KERNELS
+    .name = "portable", .needs = 0, .packed_bytes = packed_bytes, .pack = pack, .product = product, .stream = stream, RUNG_KERNELS
 };
 

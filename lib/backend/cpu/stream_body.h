@@ -1,107 +1,168 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One row of x by weights of 8 or 4 bits as they come from memory: unpacked in registers, in the same order of sums as the product of bfloat16 (matmul_body.h). For
- * rungs whose vec_dot_q8 and vec_dot_q4 add 32 products to a vector of sums. */
+ * One row of x by weights of 8 or 4 bits as they come from memory: unpacked in registers, in the same order of sums as the product of bfloat16 (matmul_body.h). */
 
-#define STREAM_AHEAD 2048  /* bytes: what lies so far ahead is asked for, since the streams are too many for the processor to guess alone */
-#define STREAM_MOST 8192   /* of K in one chunk */
+#ifndef STREAM_AHEAD
+#define STREAM_AHEAD 2048       /* bytes: what lies so far ahead is asked for, since the streams are too many for the processor to guess alone */
+#endif
+#define STREAM_GROUPS_AHEAD 256 /* the same of groups */
+#define STREAM_BLOCKS 24 /* of codes: more than a chunk touches, which has at most 2,560 elements */
 
-typedef struct stream_rows {
-    const unsigned char *codes[STREAMS];
-    const uint8_t *groups[STREAMS];
-} stream_rows;
+#if !VEC_HAS_DOT
+#define vec_dot_q8(sum, x, codes) (sum)
+#endif
 
-VEC_BODY void stream_done(float *to, const vf *sums, bool is_first)
+/* A chunk of K of one column of each stream. */
+typedef struct stream_part {
+    size_t from, k;
+    float *to;
+    const unsigned char *codes[STREAMS];        /* of whole columns */
+    uint16_t steps[STREAMS][4 * STREAM_BLOCKS]; /* what groups add to the bits of their values, from the chunk's first block on */
+} stream_part;
+
+VEC_BODY void stream_done(const stream_part *part, const vf *sums)
 {
     float done[STREAMS];
     sum_all(done, sums, STREAMS);
-    VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) to[j * RGI_TILE_ROWS] = is_first ? done[j] : to[j * RGI_TILE_ROWS] + done[j];
-}
-
-VEC_APART static void stream_q8(float *to, const uint16_t *x, const stream_rows *rows, size_t from, size_t k, bool is_first)
-{
-    vf sums[STREAMS];
-    VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) sums[j] = vf_zero();
-    for (size_t i = from; i < from + k; i += RGI_TILE_DEPTH) {
-        const vf row = vf_load((const float *)(const void *)(x + i));
-        if (i % 64 == 0)
-            VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) __builtin_prefetch(rows->codes[j] + i + STREAM_AHEAD);
-        VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) sums[j] = vec_dot_q8(sums[j], row, rows->codes[j] + i);
-    }
-    stream_done(to, sums, is_first);
-}
-
-/* What n groups, a multiple of 4, add to the bits of their values. */
-VEC_BODY void stream_steps(uint16_t *steps, const uint8_t *groups, size_t n)
-{
-    typedef uint8_t bytes_16 __attribute__((vector_size(16)));
-    typedef uint8_t bytes_4 __attribute__((vector_size(4)));
-    typedef uint16_t words_16 __attribute__((vector_size(32)));
-    typedef uint16_t words_4 __attribute__((vector_size(8)));
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        bytes_16 some;
-        memcpy(&some, groups + i, sizeof some);
-        const words_16 wide = __builtin_convertvector(some, words_16) * RGI_Q4_STEP;
-        memcpy(steps + i, &wide, sizeof wide);
-    }
-    for (; i < n; i += 4) {
-        bytes_4 some;
-        memcpy(&some, groups + i, sizeof some);
-        const words_4 wide = __builtin_convertvector(some, words_4) * RGI_Q4_STEP;
-        memcpy(steps + i, &wide, sizeof wide);
+    VEC_UNROLL for (size_t j = 0; j < STREAMS; j++)
+    {
+        float *sum = part->to + j * RGI_TILE_ROWS;
+        *sum = part->from ? *sum + done[j] : done[j];
     }
 }
 
-/* Elements [i, end) of one block, group by group: a chunk may begin and end within a block. */
-VEC_BODY void stream_q4_groups(vf *sums, const uint16_t *x, const stream_rows *rows, size_t i, size_t end)
+/* RGI_TILE_DEPTH elements along K, from i on. */
+VEC_BODY void stream_step_q8(vf *sums, const char *x, const stream_part *part, size_t i, int type)
 {
-    for (; i < end; i += RGI_Q4_GROUP) {
-        const vf row = vf_load((const float *)(const void *)(x + i));
-        const size_t at = i / RGI_Q4_BLOCK * RGI_Q4_BLOCK_BYTES;
-        for (size_t j = 0; j < STREAMS; j++)
-            sums[j] = vec_dot_q4(sums[j], row, vf_load((const float *)(const void *)(rows->codes[j] + at)), (int)(i % RGI_Q4_BLOCK / RGI_Q4_GROUP), (uint16_t)(RGI_Q4_STEP * rows->groups[j][i / RGI_Q4_GROUP]));
+    if (type == BOTH_BF16) {
+        vf row = vf_load((const float *)(const void *)(x + i * sizeof(uint16_t)));
+            VEC_HOLD(row);
+        VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) sums[j] = vec_dot_q8(sums[j], row, part->codes[j] + i);
+        return;
     }
-}
-
-/* What groups add to the bits of values is made ready for the chunk: each is then one load for a whole vector. */
-VEC_APART static void stream_q4(float *to, const uint16_t *x, const stream_rows *rows, size_t from, size_t k, bool is_first)
-{
-    const size_t end = from + k, ceiling = (from + RGI_Q4_BLOCK - 1) / RGI_Q4_BLOCK * RGI_Q4_BLOCK, first = ceiling < end ? ceiling : end;
-    const size_t last = first + (end - first) / RGI_Q4_BLOCK * RGI_Q4_BLOCK;
-    uint16_t steps[STREAMS][STREAM_MOST / RGI_Q4_GROUP];
-    for (size_t j = 0; j < STREAMS; j++) stream_steps(steps[j], rows->groups[j] + first / RGI_Q4_GROUP, (last - first) / RGI_Q4_GROUP);
-    vf sums[STREAMS];
-    VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) sums[j] = vf_zero();
-    stream_q4_groups(sums, x, rows, from, first);
-    for (size_t i = first; i < last; i += RGI_Q4_BLOCK) {
-        const size_t at = i / RGI_Q4_BLOCK * RGI_Q4_BLOCK_BYTES, g = (i - first) / RGI_Q4_GROUP;
-        vf row[4];
-        VEC_UNROLL for (size_t q = 0; q < 4; q++) row[q] = vf_load((const float *)(const void *)(x + i + q * RGI_Q4_GROUP));
+    VEC_UNROLL for (size_t at = i; at < i + RGI_TILE_DEPTH; at += 2 * VL)
+    {
+        const vf even_x = vf_load((const float *)(const void *)x + at), odd_x = vf_load((const float *)(const void *)x + at + VL);
         VEC_UNROLL for (size_t j = 0; j < STREAMS; j++)
         {
-            vf block = vf_load((const float *)(const void *)(rows->codes[j] + at));
-            VEC_HOLD(block);
-            __builtin_prefetch(rows->codes[j] + at + STREAM_AHEAD);
-            VEC_UNROLL for (int q = 0; q < 4; q++) sums[j] = vec_dot_q4(sums[j], row[q], block, q, steps[j][g + (size_t)q]);
+            vf even, odd;
+            vf_load_q8_pairs(part->codes[j] + at, &even, &odd);
+            sums[j] = vf_fma(even_x, even, sums[j]);
+            sums[j] = vf_fma(odd_x, odd, sums[j]);
         }
     }
-    stream_q4_groups(sums, x, rows, last, end);
-    stream_done(to, sums, is_first);
 }
 
+VEC_BODY void stream_q8(const char *x, const stream_part *part, int type)
+{
+    vf sums[STREAMS];
+    VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) sums[j] = vf_zero();
+    for (size_t i = part->from; i < part->from + part->k; i += RGI_TILE_DEPTH) {
+        if (i % 64 == 0)
+            VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) __builtin_prefetch(part->codes[j] + i + STREAM_AHEAD);
+        stream_step_q8(sums, x, part, i, type);
+    }
+    stream_done(part, sums);
+}
+
+/* Groups [first, end) of block b. All values are made before any is multiplied, so that the columns' sums are added to in turn. */
+VEC_BODY void stream_block(vf *sums, const char *x, const stream_part *part, size_t b, size_t first, size_t end, int type)
+{
+    const size_t s = 4 * (b - part->from / RGI_Q4_BLOCK);
+    vec_q4 values[STREAMS];
+    VEC_UNROLL for (size_t j = 0; j < STREAMS; j++)
+    {
+        values[j] = vec_q4_block(part->codes[j] + b * RGI_Q4_BLOCK_BYTES, part->steps[j] + s);
+        __builtin_prefetch(part->codes[j] + b * RGI_Q4_BLOCK_BYTES + STREAM_AHEAD);
+    }
+    VEC_UNROLL for (size_t q = 0; q < 4; q++)
+    {
+        if (q < first || q >= end) continue;
+        const size_t i = b * RGI_Q4_BLOCK + q * RGI_Q4_GROUP;
+        if (type == BOTH_BF16) {
+            vf row = vf_load((const float *)(const void *)(x + i * sizeof(uint16_t)));
+            VEC_HOLD(row);
+            VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) sums[j] = vec_dot(sums[j], row, values[j].bits[q][0]);
+            continue;
+        }
+        VEC_UNROLL for (size_t v = 0; v < RGI_Q4_GROUP / 2 / VL; v++)
+        {
+            const float *rows = (const float *)(const void *)x + i + v * 2 * VL;
+            const vf even_x = vf_load(rows), odd_x = vf_load(rows + VL);
+            VEC_UNROLL for (size_t j = 0; j < STREAMS; j++)
+            {
+                vf even, odd;
+                vf_widen_pairs(values[j].bits[q][v], &even, &odd);
+                sums[j] = vf_fma(even_x, even, sums[j]);
+                sums[j] = vf_fma(odd_x, odd, sums[j]);
+            }
+        }
+    }
+}
+
+/* Blocks that a chunk has not all of; apart, so that other sums stay in registers. */
+VEC_APART static void some_both_bf16(vf *sums, const char *x, const stream_part *part, size_t b, size_t first, size_t end) { stream_block(sums, x, part, b, first, end, BOTH_BF16); }
+VEC_APART static void some_bf16(vf *sums, const char *x, const stream_part *part, size_t b, size_t first, size_t end) { stream_block(sums, x, part, b, first, end, RG_TYPE_BF16); }
+
+VEC_BODY void stream_some(vf *sums, const char *x, const stream_part *part, size_t b, size_t first, size_t end, int type)
+{
+    vf some[STREAMS];
+    VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) some[j] = sums[j];
+    (type == BOTH_BF16 ? some_both_bf16 : some_bf16)(some, x, part, b, first, end);
+    VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) sums[j] = some[j];
+}
+
+/* A chunk may begin and end within a block. */
+VEC_BODY void stream_q4(const char *x, const stream_part *part, int type)
+{
+    const size_t n_before = part->from % RGI_Q4_BLOCK / RGI_Q4_GROUP, end = part->from + part->k, last = end / RGI_Q4_BLOCK, n_left = end % RGI_Q4_BLOCK / RGI_Q4_GROUP;
+    size_t b = part->from / RGI_Q4_BLOCK;
+    vf sums[STREAMS];
+    VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) sums[j] = vf_zero();
+    if (n_before) {
+        stream_some(sums, x, part, b, n_before, b < last ? 4 : n_left, type);
+        b++;
+    }
+    for (; b < last; b++) stream_block(sums, x, part, b, 0, 4, type);
+    if (n_left && b == last) stream_some(sums, x, part, b, 0, n_left, type);
+    stream_done(part, sums);
+}
+
+/* One function for each, so that the compiler does not run out of registers. */
+VEC_APART static void q8_both_bf16(const char *x, const stream_part *part) { stream_q8(x, part, BOTH_BF16); }
+VEC_APART static void q8_bf16(const char *x, const stream_part *part) { stream_q8(x, part, RG_TYPE_BF16); }
+VEC_APART static void q4_both_bf16(const char *x, const stream_part *part) { stream_q4(x, part, BOTH_BF16); }
+VEC_APART static void q4_bf16(const char *x, const stream_part *part) { stream_q4(x, part, RG_TYPE_BF16); }
+
+/* The chunk from `from` on of column i of each stream. */
+static void stream_prepare(stream_part *part, const rgi_stream *s, size_t i, size_t from, size_t chunk)
+{
+    part->from = from;
+    part->k = s->x->k - from < chunk ? s->x->k - from : chunk;
+    part->to = s->sums + i;
+    for (size_t j = 0; j < STREAMS; j++) {
+        const size_t n = j * s->apart + i;
+        part->codes[j] = (const unsigned char *)s->codes + n * s->row_bytes;
+        if (s->type != RG_TYPE_Q4) continue;
+        const size_t first = from / RGI_Q4_BLOCK, n_groups = 4 * ((from + part->k + RGI_Q4_BLOCK - 1) / RGI_Q4_BLOCK - first);
+        __builtin_prefetch(s->groups + n * s->row_groups + 4 * first + STREAM_GROUPS_AHEAD);
+        vec_q4_steps(part->steps[j], s->groups + n * s->row_groups + 4 * first, n_groups);
+    }
+}
+
+/* A chunk is made ready while the one before is computed, so that nothing waits for its groups. */
 static bool stream(const rgi_stream *s)
 {
-    const size_t k = s->x->k, chunk = chunk_along(k, BOTH_BF16);
-    if (!s->x->is_rounded || k % RGI_TILE_DEPTH || chunk > STREAM_MOST) return false;
-    for (size_t i = 0; i < RGI_TILE_ROWS; i++) {
-        stream_rows rows;
-        for (size_t j = 0; j < STREAMS; j++) {
-            const size_t n = j * s->apart + i;
-            rows.codes[j] = (const unsigned char *)s->codes + n * s->row_bytes;
-            rows.groups[j] = s->groups ? s->groups + n * s->row_groups : NULL;
+    const int type = VEC_HAS_DOT && s->x->is_rounded ? BOTH_BF16 : RG_TYPE_BF16;
+    const size_t k = s->x->k, chunk = chunk_along(k, type);
+    if (k % RGI_TILE_DEPTH) return false;
+    void (*const multiply)(const char *x, const stream_part *part) = type == BOTH_BF16 ? s->type == RG_TYPE_Q4 ? q4_both_bf16 : q8_both_bf16 : s->type == RG_TYPE_Q4 ? q4_bf16 : q8_bf16;
+    stream_part parts[2];
+    size_t n = 0;
+    for (size_t i = 0; i < RGI_TILE_ROWS; i++)
+        for (size_t from = 0; from < k; from += chunk, n++) {
+            stream_prepare(&parts[n % 2], s, i, from, chunk);
+            if (n) multiply(s->x->rows, &parts[(n - 1) % 2]);
         }
-        for (size_t from = 0; from < k; from += chunk)
-            (s->type == RG_TYPE_Q4 ? stream_q4 : stream_q8)(s->sums + i, s->x->rows, &rows, from, k - from < chunk ? k - from : chunk, from == 0);
-    }
+    multiply(s->x->rows, &parts[(n - 1) % 2]);
     return true;
 }

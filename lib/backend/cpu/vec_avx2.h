@@ -70,11 +70,19 @@ static inline float vf_largest(vf v)
 }
 
 /* 16 bfloat16: those with even and those with odd index. */
-static inline void vf_load_bf16_pairs(const uint16_t *p, vf *even, vf *odd)
+static inline void vf_widen_pairs(vf pairs, vf *even, vf *odd)
 {
-    const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)p);
-    *even = _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
-    *odd = _mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32((int)0xffff0000)));
+    *even = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(pairs), 16));
+    *odd = _mm256_and_ps(pairs, _mm256_castsi256_ps(_mm256_set1_epi32((int)0xffff0000)));
+}
+static inline void vf_load_bf16_pairs(const uint16_t *p, vf *even, vf *odd) { vf_widen_pairs(vf_load((const float *)(const void *)p), even, odd); }
+
+/* The same of 16 integers of 8 bits. */
+static inline void vf_load_q8_pairs(const unsigned char *p, vf *even, vf *odd)
+{
+    const __m256i v = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
+    *even = _mm256_cvtepi32_ps(_mm256_madd_epi16(v, _mm256_set1_epi32(1))); /* the even ones times 1 plus the odd ones times 0 */
+    *odd = _mm256_cvtepi32_ps(_mm256_srai_epi32(v, 16));
 }
 
 /* The same split of 16 floats, and back. */
@@ -108,23 +116,45 @@ static inline void vf_store_bf16(uint16_t *p, vf v)
 }
 static inline void vf_store_f16(uint16_t *p, vf v) { _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
 
-/* Of unpack_body.h: the lower and the upper bytes of 16 values, looked up apart. Indices are bytes, and what is above a code is masked. */
-#define VEC_HAS_LOOKUP 1
-static inline void vec_lookup_block(uint16_t *to, const unsigned char *words, const uint16_t steps[4])
+/* What n groups, a multiple of 4, add to the bits of their values. */
+static inline void vec_q4_steps(uint16_t *steps, const uint8_t *groups, size_t n)
+{
+    for (; n >= 16; n -= 16, groups += 16, steps += 16)
+        _mm256_storeu_si256((__m256i *)(void *)steps, _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)groups)), 4));
+    for (; n >= 8; n -= 8, groups += 8, steps += 8) _mm_storeu_si128((__m128i *)(void *)steps, _mm_slli_epi16(_mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)groups)), 4));
+    for (; n; n--) *steps++ = (uint16_t)(RGI_Q4_STEP * *groups++);
+}
+
+/* The values of a block of RG_TYPE_Q4: steps[q] is added to the bits of group q, of which vector v holds elements 16 v and up.
+ *
+ * The lower and the upper bytes of 16 values are looked up apart, by indices of a byte, those of two groups at a time: the bytes of each half of the codes go apart first, so that putting both bytes of a value
+ * together again is also what parts the groups. */
+typedef struct vec_q4 {
+    vf bits[4][2];
+} vec_q4;
+
+static inline vf vec_add_16(__m256i bits, uint16_t step) { return _mm256_castsi256_ps(_mm256_add_epi16(bits, _mm256_set1_epi16((short)step))); }
+
+static inline vec_q4 vec_q4_block(const unsigned char *words, const uint16_t steps[4])
 {
     const __m128i first = _mm_loadu_si128((const __m128i *)(const void *)rgi_q4_values), second = _mm_loadu_si128((const __m128i *)(const void *)(rgi_q4_values + 8));
     const __m128i low_bytes = _mm_set1_epi16(0xff);
     const __m256i lower = _mm256_broadcastsi128_si256(_mm_packus_epi16(_mm_and_si128(first, low_bytes), _mm_and_si128(second, low_bytes)));
     const __m256i upper = _mm256_broadcastsi128_si256(_mm_packus_epi16(_mm_srli_epi16(first, 8), _mm_srli_epi16(second, 8)));
-    const __m256i nibble = _mm256_set1_epi16(15);
-    for (int half = 0; half < 2; half++) {
-        __m256i codes = _mm256_loadu_si256((const __m256i *)(const void *)(words + 32 * half));
-        for (int j = 0; j < 4; j++, codes = _mm256_srli_epi16(codes, 4)) {
-            const __m256i at = _mm256_and_si256(codes, nibble); /* upper bytes are 0, and give value 0's, which are taken away */
-            const __m256i low = _mm256_and_si256(_mm256_shuffle_epi8(lower, at), _mm256_set1_epi16(0xff)), high = _mm256_slli_epi16(_mm256_shuffle_epi8(upper, at), 8);
-            _mm256_storeu_si256((__m256i *)(void *)(to + 32 * j + 16 * half), _mm256_add_epi16(_mm256_or_si256(low, high), _mm256_set1_epi16((short)steps[j])));
+    const __m256i apart = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15)), nibble = _mm256_set1_epi8(15);
+    vec_q4 to;
+    VEC_UNROLL for (int half = 0; half < 2; half++)
+    {
+        const __m256i codes = _mm256_shuffle_epi8(_mm256_loadu_si256((const __m256i *)(const void *)(words + 32 * half)), apart);
+        VEC_UNROLL for (int q = 0; q < 2; q++)
+        {
+            const __m256i at = _mm256_and_si256(q ? _mm256_srli_epi16(codes, 4) : codes, nibble);
+            const __m256i low = _mm256_shuffle_epi8(lower, at), high = _mm256_shuffle_epi8(upper, at);
+            to.bits[q][half] = vec_add_16(_mm256_unpacklo_epi8(low, high), steps[q]);
+            to.bits[q + 2][half] = vec_add_16(_mm256_unpackhi_epi8(low, high), steps[q + 2]);
         }
     }
+    return to;
 }
 
 #endif

@@ -61,11 +61,19 @@ static inline void vf_sum4(float to[4], vf a, vf b, vf c, vf d)
 static inline float vf_largest(vf v) { return _mm512_reduce_max_ps(v); }
 
 /* 32 bfloat16: those with even and those with odd index. */
-static inline void vf_load_bf16_pairs(const uint16_t *p, vf *even, vf *odd)
+static inline void vf_widen_pairs(vf pairs, vf *even, vf *odd)
 {
-    const __m512i v = _mm512_loadu_si512(p);
-    *even = _mm512_castsi512_ps(_mm512_slli_epi32(v, 16));
-    *odd = _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32((int)0xffff0000)));
+    *even = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pairs), 16));
+    *odd = _mm512_and_ps(pairs, _mm512_castsi512_ps(_mm512_set1_epi32((int)0xffff0000)));
+}
+static inline void vf_load_bf16_pairs(const uint16_t *p, vf *even, vf *odd) { vf_widen_pairs(vf_load((const float *)(const void *)p), even, odd); }
+
+/* The same of 32 integers of 8 bits. */
+static inline void vf_load_q8_pairs(const unsigned char *p, vf *even, vf *odd)
+{
+    const __m512i v = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)p));
+    *even = _mm512_cvtepi32_ps(_mm512_madd_epi16(v, _mm512_set1_epi32(1))); /* the even ones times 1 plus the odd ones times 0 */
+    *odd = _mm512_cvtepi32_ps(_mm512_srai_epi32(v, 16));
 }
 
 /* The same split of 32 floats, and back. */
@@ -99,15 +107,32 @@ static inline __m256i vf_bf16_bits(vf v)
 static inline void vf_store_bf16(uint16_t *p, vf v) { _mm256_storeu_si256((__m256i *)(void *)p, vf_bf16_bits(v)); }
 static inline void vf_store_f16(uint16_t *p, vf v) { _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
 
-/* Of unpack_body.h. Only the lower 5 bits of an index count, and both halves of the table are alike. */
-#define VEC_HAS_LOOKUP 1
-static inline void vec_lookup_block(uint16_t *to, const unsigned char *words, const uint16_t steps[4])
+/* What n groups, a multiple of 4, add to the bits of their values. */
+static inline void vec_q4_steps(uint16_t *steps, const uint8_t *groups, size_t n)
 {
-    const __m512i values = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)rgi_q4_values)), codes = _mm512_loadu_si512(words);
-    _mm512_storeu_si512(to, _mm512_add_epi16(_mm512_permutexvar_epi16(codes, values), _mm512_set1_epi16((short)steps[0])));
-    _mm512_storeu_si512(to + 32, _mm512_add_epi16(_mm512_permutexvar_epi16(_mm512_srli_epi16(codes, 4), values), _mm512_set1_epi16((short)steps[1])));
-    _mm512_storeu_si512(to + 64, _mm512_add_epi16(_mm512_permutexvar_epi16(_mm512_srli_epi16(codes, 8), values), _mm512_set1_epi16((short)steps[2])));
-    _mm512_storeu_si512(to + 96, _mm512_add_epi16(_mm512_permutexvar_epi16(_mm512_srli_epi16(codes, 12), values), _mm512_set1_epi16((short)steps[3])));
+    for (; n >= 16; n -= 16, groups += 16, steps += 16)
+        _mm256_storeu_si256((__m256i *)(void *)steps, _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)groups)), 4));
+    for (; n >= 8; n -= 8, groups += 8, steps += 8) _mm_storeu_si128((__m128i *)(void *)steps, _mm_slli_epi16(_mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)groups)), 4));
+    for (; n; n--) *steps++ = (uint16_t)(RGI_Q4_STEP * *groups++);
+}
+
+/* The values of a block of RG_TYPE_Q4: steps[q] is added to the bits of group q. Only the lower 5 bits of an index count, and both halves of the table are alike. */
+typedef struct vec_q4 {
+    vf bits[4][1];
+} vec_q4;
+
+static inline vf vec_look_up(__m512i codes, uint16_t step)
+{
+    const __m512i values = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)rgi_q4_values));
+    return _mm512_castsi512_ps(_mm512_add_epi16(_mm512_permutexvar_epi16(codes, values), _mm512_set1_epi16((short)step)));
+}
+
+static inline vec_q4 vec_q4_block(const unsigned char *words, const uint16_t steps[4])
+{
+    __m512i codes = _mm512_loadu_si512(words);
+    VEC_HOLD(codes);
+    return (vec_q4){ { { vec_look_up(codes, steps[0]) }, { vec_look_up(_mm512_srli_epi16(codes, 4), steps[1]) },
+                       { vec_look_up(_mm512_srli_epi16(codes, 8), steps[2]) }, { vec_look_up(_mm512_srli_epi16(codes, 12), steps[3]) } } };
 }
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "backend/cpu/vec.h"
 #include "base/float16.h"
+#include "base/quantized.h"
 
 #define VL 4
 #define VEC_REGISTERS 16
@@ -63,12 +64,28 @@ static inline float vf_largest(vf v)
 }
 
 /* 8 bfloat16: those with even and those with odd index. */
+static inline void vf_widen_pairs(vf pairs, vf *even, vf *odd)
+{
+    *even = (vf)((vu)pairs << 16);
+    *odd = (vf)((vu)pairs & 0xffff0000u);
+}
 static inline void vf_load_bf16_pairs(const uint16_t *p, vf *even, vf *odd)
 {
-    vu v;
-    memcpy(&v, p, sizeof v);
-    *even = (vf)(v << 16);
-    *odd = (vf)(v & 0xffff0000u);
+    vf pairs;
+    memcpy(&pairs, p, sizeof pairs);
+    vf_widen_pairs(pairs, even, odd);
+}
+
+/* The same of 8 integers of 8 bits. */
+static inline void vf_load_q8_pairs(const unsigned char *p, vf *even, vf *odd)
+{
+    typedef int8_t bytes __attribute__((vector_size(8)));
+    typedef int16_t words __attribute__((vector_size(16)));
+    bytes some;
+    memcpy(&some, p, sizeof some);
+    const vi v = (vi)__builtin_convertvector(some, words);
+    *even = __builtin_convertvector((vi)((vu)v << 16) >> 16, vf);
+    *odd = __builtin_convertvector(v >> 16, vf);
 }
 
 /* The same split of 8 floats, and back. */
@@ -105,6 +122,29 @@ static inline void vf_store_bf16(uint16_t *p, vf v)
 static inline void vf_store_f16(uint16_t *p, vf v)
 {
     for (int i = 0; i < VL; i++) p[i] = rgi_to_f16(v[i]);
+}
+
+/* What n groups, a multiple of 4, add to the bits of their values. */
+static inline void vec_q4_steps(uint16_t *steps, const uint8_t *groups, size_t n)
+{
+    for (size_t i = 0; i < n; i++) steps[i] = (uint16_t)(RGI_Q4_STEP * groups[i]);
+}
+
+/* The values of a block of RG_TYPE_Q4: steps[q] is added to the bits of group q, of which vector v holds elements 8 v and up. */
+typedef struct vec_q4 {
+    vf bits[4][4];
+} vec_q4;
+
+static inline vec_q4 vec_q4_block(const unsigned char *words, const uint16_t steps[4])
+{
+    uint16_t bits[4][32];
+    vec_q4 to;
+    for (size_t i = 0; i < 32; i++) {
+        const unsigned codes = (unsigned)words[2 * i] | (unsigned)words[2 * i + 1] << 8;
+        for (size_t q = 0; q < 4; q++) bits[q][i] = (uint16_t)(rgi_q4_values[codes >> 4 * q & 15u] + steps[q]);
+    }
+    memcpy(&to, bits, sizeof to);
+    return to;
 }
 
 #endif
