@@ -105,7 +105,8 @@ def tensors_lie_where_the_file_says():
             assert data[tensor.offset : tensor.offset + tensor.bytes] == weights[tensor.name].tobytes() and len(tensor.hash) == 16
         assert len(native.tensors()) == native.info.n_tensors == len(weights)
         assert native.info.file_bytes == len(data) and native.info.tokenizer_bytes == 0
-        assert native.manifest.encode() in data and native.info.manifest_bytes == len(native.manifest) and "source: \"griffin-rra\"\n" in native.manifest
+        assert native.manifest.encode() in data and native.info.manifest_bytes == len(native.manifest)
+        assert 'source: "griffin-rra"\n' in native.manifest
 
 
 @test
@@ -121,9 +122,10 @@ def numbers_of_8_bits_are_near_what_they_stand_for():
             codes = np.frombuffer(data, np.int8, truth.size, tensor.offset).reshape(truth.shape)
             scales = np.frombuffer(data, "<f4", len(truth), tensor.offset + (truth.size + 63) // 64 * 64)
             difference = np.abs(codes * scales[:, None].astype(np.float64) - truth)
-            assert np.all(difference <= np.abs(truth).max(1, keepdims=True) / 127)  # a step, where the largest of the row has the largest code
+            # Half a step, where the largest of the row gets the largest code; a scale that clips is taken only where the sum of squares is less.
+            assert np.all(np.sqrt((difference**2).mean(1)) <= np.abs(truth).max(1) / 254 * (1 + 1e-6))
             relative = np.sqrt((difference**2).sum() / (truth**2).sum())
-            assert 0 < relative < 0.01 and abs(told[tensor.name].relative_error - relative) <= 1e-4 * relative
+            assert relative > 0 and abs(told[tensor.name].relative_error - relative) <= 1e-4 * relative
             assert abs(told[tensor.name].largest_error - difference.max()) <= 1e-4 * difference.max()
             n_quantised += 1
     matrices = [name for name, array in weights.items() if array.ndim == 2 and name.endswith("weight") and "rg_lru" not in name]
@@ -197,7 +199,9 @@ def what_stops_a_conversion_leaves_what_was_there():
     stop = rg.Interrupt()
     stop.set()
     with Left() as left:
-        for options in ({"progress": lambda *_: True}, {"report": lambda _: True}, {"report": lambda tensor: tensor.rank == 3}, {"interrupt": stop}):
+        for options in (
+            {"progress": lambda *_: True}, {"report": lambda _: True}, {"report": lambda tensor: tensor.rank == 3}, {"interrupt": stop},
+        ):
             error = raises(rg.Interrupted, rg.convert, FOLDER, left.path, type="q8", **options)
             assert error.status == rg.INTERRUPTED and error.name == "RG_INTERRUPTED"
             left.check()
@@ -224,7 +228,10 @@ def what_cannot_be_converted_is_an_error_with_a_name():
             error = raises(rg.Error, rg.convert, model, left.path, **options)
             assert error.name == name, error
             left.check()
-        for kind, options in ((ValueError, {"type": "f32"}), (ValueError, {"type": "q5"}), (ValueError, {"head_type": 4}), (TypeError, {"limits": {"no": 1}}), (ValueError, {"threads": -1})):
+        for kind, options in (
+            (ValueError, {"type": "f32"}), (ValueError, {"type": "q5"}), (ValueError, {"head_type": 4}), (ValueError, {"threads": -1}),
+            (TypeError, {"limits": {"no": 1}}),
+        ):
             raises(kind, rg.convert, FOLDER, left.path, **options)
             left.check()
     assert raises(rg.Error, rg.convert, FOLDER, "/no/such/folder/model.rgm").name == "RG_ERR_NOT_FOUND"
