@@ -121,7 +121,7 @@ RG_API rg_status rg_native_get_tensor(const rg_native *native, size_t index, rg_
 /**
  * Read the whole file and hold every byte of it against the checksums; and zeros must be between the parts.
  *
- * Threads    all that the host allows.
+ * Threads    all that the host allows; one call on a handle at a time.
  * Errors     RG_ERR_CHECKSUM with the tensor's name and offset; RG_ERR_IO, RG_ERR_FORMAT it became shorter, RG_ERR_MEMORY; RG_INTERRUPTED.
  * Since      0.1
  */

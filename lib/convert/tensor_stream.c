@@ -127,21 +127,35 @@ static rg_status read_quantized(const turn *r, hand *h, uint64_t first, uint64_t
     return status;
 }
 
+typedef uint16_t eight_halves __attribute__((vector_size(16)));
+typedef uint32_t eight_words __attribute__((vector_size(32)));
+
+static void widen_bf16(float *to, const uint16_t *from, size_t n)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        eight_halves halves;
+        memcpy(&halves, from + i, sizeof halves);
+        const eight_words words = __builtin_convertvector(halves, eight_words) << 16;
+        memcpy(to + i, &words, sizeof words);
+    }
+    for (; i < n; i++) to[i] = rgi_from_bf16(from[i]);
+}
+
 static void widen(float *to, const void *from, size_t n, int type)
 {
     const uint16_t *halves = from;
-    if (type == RG_TYPE_F32) memmove(to, from, n * sizeof *to);
-    else if (type == RG_TYPE_BF16)
-        for (size_t i = n; i-- > 0;) to[i] = rgi_from_bf16(halves[i]);
+    if (type == RG_TYPE_F32) memcpy(to, from, n * sizeof *to);
+    else if (type == RG_TYPE_BF16) widen_bf16(to, halves, n);
     else
-        for (size_t i = n; i-- > 0;) to[i] = rgi_from_f16(halves[i]);
+        for (size_t i = 0; i < n; i++) to[i] = rgi_from_f16(halves[i]);
 }
 
-/* Rows of any tensor, widened. From the end on, since both lie in the same room, the elements in front. */
+/* Rows of any tensor, widened, behind what was read. */
 static rg_status read_rows(turn *r, hand *h, uint64_t first, uint64_t n, float **rows)
 {
     const rgi_stored_tensor *t = r->job->from;
-    *rows = (float *)(void *)(h->in + (rgi_is_quantized(t->type) ? (n * r->unit_in + 63) / 64 * 64 : 0));
+    *rows = (float *)(void *)(h->in + (n * r->unit_in + 63) / 64 * 64);
     if (rgi_is_quantized(t->type)) return read_quantized(r, h, first, n, *rows);
     const rg_status status = read_elements(r, first * r->n_columns, n * r->n_columns, h->in, &h->error);
     if (status == RG_OK) widen(*rows, h->in, (size_t)(n * r->n_columns), t->type);
