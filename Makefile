@@ -143,7 +143,12 @@ $(BUILD)/src/demo_bytes.o: src/demo_bytes.S examples/demo/demo.rgm $(BUILD)/flag
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) -c $< -o $@
 
-$(BUILD)/lib/io/data_folder.o: DEFINES += -DRGI_DATA_FOLDER='"$(abspath $(BUILD))"'
+# A build folder that was moved is noticed.
+$(BUILD)/folder: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(abspath $(BUILD))' | cmp -s - $@ || printf '%s\n' '$(abspath $(BUILD))' > $@
+$(DATA_O): DEFINES += -DRGI_DATA_FOLDER='"$(abspath $(BUILD))"'
+$(DATA_O): $(BUILD)/folder
 
 $(STATIC): $(LIB_O) $(BUILD)/flags
 	$(QUIET)rm -f $@ && $(AR) rcs $@ $(LIB_O)

@@ -260,7 +260,7 @@ TEST(models_of_8_and_4_bits_run_on_every_backend)
     for (int type = RG_TYPE_Q8; type <= RG_TYPE_Q4; type++) {
         const char *path = in_folder("run.rgm");
         float *expected = NULL;
-        convert(path, "demo", type);
+        convert(path, "examples/demo/model", type);
         for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++) {
             rg_model *model = NULL;
             rg_model_options *options = rg_model_options_new();
@@ -427,7 +427,7 @@ TEST(threads_do_not_show)
         rg_convert_options *options = rg_convert_options_new();
         REQUIRE(host && options && rg_model_options_set_threads(host, n) == RG_OK && rg_convert_options_set_type(options, RG_TYPE_Q4) == RG_OK);
         snprintf(name, sizeof name, "threads-%u.rgm", n);
-        REQUIRE(rg_convert(in_folder(name), "demo", host, options, NULL) == RG_OK);
+        REQUIRE(rg_convert(in_folder(name), "examples/demo/model", host, options, NULL) == RG_OK);
         rg_convert_options_free(options);
         rg_model_options_free(host);
         rg_native *native = NULL;

@@ -19,7 +19,7 @@ from ._evaluate import Work, eval
 from ._generation import Generation
 from ._interrupt import Interrupt
 from ._library import build_info, cpu_features, cpu_rungs, version
-from ._model import Model
+from ._model import Model, find_model
 from ._sampler import Sampler
 from ._snapshot import Snapshot
 from ._state import State
@@ -33,5 +33,5 @@ __version__ = version()
 __all__ = [
     "AGAIN", "CONTINUE", "Detokenizer", "Error", "Generation", "INTERRUPTED", "Interrupt", "Interrupted", "Model", "OK", "Sampler",
     "Snapshot", "State", "Store", "Tokenizer", "Work", "build_info", "cpu_features", "cpu_rungs",
-    "version",
+    "find_model", "version",
 ]

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """rg_model: opening a model, facts about it, and what is made from it."""
 
+import ctypes
+import os
+
 import numpy as np
 
 from . import _structures as s
 from ._arrays import path_bytes, unsigned
 from ._errors import check, error_of
 from ._handle import Handle, Owner
-from ._hub_cache import hub_cache as default_hub_cache
 from ._library import lib
 from ._opening import Opening, limits as limits_structure
 from ._snapshot import Snapshot, load_file
@@ -16,6 +18,20 @@ from ._tokenizer import Tokenizer
 
 ModelInfo = s.facts("ModelInfo", s.ModelInfoStruct)
 TensorInfo = s.facts("TensorInfo", s.TensorInfoStruct)
+
+
+def find_model(name, *, hub_cache=None, data_folder=None) -> str:
+    """The file or folder that Model.open(name) would open: for a path itself, for "demo" the installed file, for a hub id its folder in the cache."""
+    finding, room = Opening(name), 256
+    finding.set_folders(hub_cache, data_folder)
+    with finding.options as options:
+        while True:
+            path, n, error = ctypes.create_string_buffer(room), ctypes.c_size_t(room), s.ErrorStruct()
+            status = lib.rg_model_find(path, n, finding.path, options, error)
+            if status != s.ERR_BUFFER or n.value <= room:
+                check(status, error)
+                return os.fsdecode(path.value)
+            room = n.value
 
 
 class Model(Owner):
@@ -34,7 +50,8 @@ class Model(Owner):
 
     @classmethod
     def open(cls, path, *, threads=None, backend=None, window="deepmind", map=False, page_length=None, allow_nonfinite=False,
-             hub_cache=None, limits=None, progress=None, log=None, interrupt=None, compute=None, cpu_mask=None, weight_layout="auto") -> "Model":
+             hub_cache=None, limits=None, progress=None, log=None, interrupt=None, compute=None, cpu_mask=None, weight_layout="auto",
+             data_folder=None) -> "Model":
         """Open a folder in Hugging Face layout, "demo", or a hub id that is in the local hub cache. Nothing is ever downloaded.
 
         threads          worker threads; default: as many as the process may use cores. Results do not depend on it
@@ -51,6 +68,7 @@ class Model(Owner):
         compute          "f32": rows enter products whole; "bf16": rounded where weights are bfloat16; None: as "bf16". Part of the numerics
         cpu_mask         names out of cpu_features() that may be used, such as ["avx2"]; None: all
         weight_layout    "stored", "packed" into the kernels' order, or "auto"; results do not depend on it
+        data_folder      where demo.rgm is looked for first; default: only where the library was installed, or built
         """
         opening = Opening(path)
         opening.set(lib.rg_model_options_set_compute, s.number_of(s.TYPES, compute, "compute"))
@@ -61,7 +79,7 @@ class Model(Owner):
         opening.set(lib.rg_model_options_set_window, s.number_of(s.WINDOWS, window, "window"))
         opening.set(lib.rg_model_options_set_map, bool(map))
         opening.set(lib.rg_model_options_set_allow_nonfinite, bool(allow_nonfinite))
-        opening.set(lib.rg_model_options_set_hub_cache, path_bytes(default_hub_cache() if hub_cache is None else hub_cache))
+        opening.set_folders(hub_cache, data_folder)
         if threads is not None:
             opening.set(lib.rg_model_options_set_threads, unsigned(threads, 32))
         if backend is not None:

@@ -7,6 +7,7 @@ from . import _structures as s
 from ._arrays import path_bytes, unsigned
 from ._errors import check, error_of
 from ._handle import Handle, new_plain
+from ._hub_cache import hub_cache as default_hub_cache
 from ._library import lib
 from ._running import Run, ask_progress
 
@@ -57,6 +58,10 @@ class Opening:
     def set(self, function, *values):
         with self.options as options:
             check(function(options, *values))
+
+    def set_folders(self, hub_cache, data_folder):
+        self.set(lib.rg_model_options_set_hub_cache, path_bytes(default_hub_cache() if hub_cache is None else hub_cache))
+        self.set(lib.rg_model_options_set_data_folder, None if data_folder is None else path_bytes(data_folder))
 
     def set_log(self, function):
         self.log = Log(function)
