@@ -98,12 +98,12 @@ data=$stage$prefix/share/librecurrentgemma
 if [ "$has_demo" -eq 1 ]; then
     for kind in shared static; do
         check "the demo is found in a folder that the host names, $kind" "./installed-$kind" demo "$data"
-        if "./installed-$kind" demo >said 2>&1; then failed "without it there is none, $kind"; else passed; fi
-        check "and it is said where it was looked for, $kind" grep -F "there is no demo.rgm in $prefix/share/librecurrentgemma" said
+        if "./installed-$kind" demo >demo-said 2>&1; then failed "without it there is none, $kind"; else passed; fi
+        check "and it is said where it was looked for, $kind" grep -F "there is no demo.rgm in $prefix/share/librecurrentgemma" demo-said
     done
     mkdir alone && cp "$stage$prefix/bin/recurrentgemma" alone
-    if (cd alone && env -i ./recurrentgemma generate demo -p "It is" -n 5) >said 2>&1; then passed; else failed "the command works alone in an empty folder" said; fi
-    check "and writes something" test -s said
+    if (cd alone && env -i ./recurrentgemma generate demo -p "It is" -n 5) >demo-said 2>&1; then passed; else failed "the command works alone in an empty folder" demo-said; fi
+    check "and writes something" test -s demo-said
 fi
 cd "$OLDPWD" || exit 1
 

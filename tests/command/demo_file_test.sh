@@ -13,12 +13,13 @@ check "which is the one that is installed" cmp "$dir/made.rgm" "${BUILD:-build}/
 # A folder with nothing but the command. (That it needs no other file shows where there is none: tests/abi/installcheck.sh.)
 mkdir "$dir/alone"
 cp "$rg" "$dir/alone/command"
+echo "It is a truth" >"$dir/text"
 cd "$dir/alone" || exit 1
 alone() {
     env -i PATH=/nowhere ./command "$@" >"$dir/out" 2>"$dir/err" </dev/null
     took $?
 }
-for verb in "generate demo -p It -n 5" "chat demo -n 5" "inspect demo --tensors" "inspect demo --json" "verify demo" "score demo -f /dev/null" "tokenize demo" "detokenize demo" \
+for verb in "generate demo -p It -n 5" "chat demo -n 5" "inspect demo --tensors" "inspect demo --json" "verify demo" "score demo -f ../text" "tokenize demo" "detokenize demo" \
     "bench demo --runs 1 --prompt 8 --depth 0 --batch 1 --steps 1 --buffer 16" "logits demo --tokens 2,5 --out logits" "convert demo again.rgm"; do
     alone $verb
     check "'$verb' works" is $code 0

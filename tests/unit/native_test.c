@@ -245,8 +245,9 @@ TEST(numbers_of_8_and_4_bits_are_near_what_they_stand_for)
             rg_convert_options *options = rg_convert_options_new();
             told.n = 0;
             REQUIRE(options && rg_convert_options_set_type(options, type) == RG_OK && rg_convert_options_set_report(options, take, &told) == RG_OK);
-            convert(exact, golden_models[i], RG_TYPE_DEFAULT);
-            REQUIRE(rg_convert(path, golden_models[i], NULL, options, NULL) == RG_OK);
+            const char *source = strcmp(golden_models[i], "demo") == 0 ? "examples/demo/model" : golden_models[i]; /* the demo has 8 bits already */
+            convert(exact, source, RG_TYPE_DEFAULT);
+            REQUIRE(rg_convert(path, source, NULL, options, NULL) == RG_OK);
             rg_convert_options_free(options);
             compare_files(exact, path, &told, type, type == RG_TYPE_Q8 ? 0.01 : 0.11);
         }
