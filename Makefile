@@ -7,13 +7,14 @@ bindir      ?= $(exec_prefix)/bin
 libdir      ?= $(exec_prefix)/lib
 includedir  ?= $(prefix)/include
 datarootdir ?= $(prefix)/share
+datadir     ?= $(datarootdir)
 docdir      ?= $(datarootdir)/doc/librecurrentgemma
 INSTALL     ?= install
 
 BUILD       ?= build
 WITH_BLIS   ?= 1
 WITH_SQLITE ?= 1
-WITH_DEMO   ?= $(if $(wildcard examples/demo/model/model.safetensors),1,0)
+WITH_DEMO   ?= $(if $(wildcard examples/demo/demo.rgm),1,0)
 WITH_EDIT   ?= 1
 SANITIZE    ?=
 
@@ -54,9 +55,10 @@ LIB_C   := $(filter-out lib/state/store_none.c,$(LIB_C))
 else
 LIB_C   := $(filter-out $(filter-out %/store_none.c,$(wildcard lib/state/store*.c)),$(LIB_C))
 endif
-LIB_S   := $(if $(filter 1,$(WITH_DEMO)),lib/io/demo_data.S)
-LIB_O   := $(LIB_C:%.c=$(BUILD)/%.o) $(LIB_S:%.S=$(BUILD)/%.o)
-SRC_O   := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard src/*.c)))
+LIB_O   := $(LIB_C:%.c=$(BUILD)/%.o)
+SRC_O   := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard src/*.c))) $(if $(filter 1,$(WITH_DEMO)),$(BUILD)/src/demo_bytes.o)
+DEMO    := $(if $(filter 1,$(WITH_DEMO)),$(BUILD)/demo.rgm)
+DATA_O  := $(BUILD)/lib/io/data_folder.o
 STATIC  := $(BUILD)/librecurrentgemma.a
 SHARED  := $(BUILD)/librecurrentgemma.so.$(ABI)
 COMMAND := $(if $(wildcard src/main.c),$(BUILD)/recurrentgemma)
@@ -76,7 +78,7 @@ LARGE   := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/large/*_test.c)))
 .PHONY: FORCE all demo check check-large deps install uninstall installcheck dist clean help tests
 .DELETE_ON_ERROR:
 
-all: $(STATIC) $(SHARED) $(BUILD)/librecurrentgemma.so $(COMMAND) $(EXAMPLE) $(PLUGIN) ## build the library, the command and the examples
+all: $(STATIC) $(SHARED) $(BUILD)/librecurrentgemma.so $(COMMAND) $(DEMO) $(EXAMPLE) $(PLUGIN) ## build the library, the command and the examples
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -132,16 +134,29 @@ $(BUILD)/lib/backend/cpu/kernels_neon.o $(BUILD)/lib/backend/cpu/kernels_neonbf1
     STRICT += $(shell $(CC) -Werror -fno-schedule-insns -x c -S /dev/null -o /dev/null 2>/dev/null && echo -fno-schedule-insns)
 endif
 
-$(BUILD)/lib/io/demo_data.o: lib/io/demo_data.S $(wildcard examples/demo/model/*)
+# The demo model is a data file, which the library looks for in the build folder, or when it is installed in $(datadir); the command carries a copy.
+$(BUILD)/demo.rgm: examples/demo/demo.rgm
+	@mkdir -p $(@D)
+	$(QUIET)cp $< $@
+
+$(BUILD)/src/demo_bytes.o: src/demo_bytes.S examples/demo/demo.rgm $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) -c $< -o $@
+
+# A build folder that was moved is noticed.
+$(BUILD)/folder: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(abspath $(BUILD))' | cmp -s - $@ || printf '%s\n' '$(abspath $(BUILD))' > $@
+$(DATA_O): DEFINES += -DRGI_DATA_FOLDER='"$(abspath $(BUILD))"'
+$(DATA_O): $(BUILD)/folder
 
 $(STATIC): $(LIB_O) $(BUILD)/flags
 	$(QUIET)rm -f $@ && $(AR) rcs $@ $(LIB_O)
 
+LINK_SHARED = $(CC) -shared $(LDFLAGS) $(LINK) -Wl,-soname,librecurrentgemma.so.$(ABI) -Wl,--version-script=lib/api/exports.map \
+              $(if $(SANITIZE),,-Wl,--no-undefined)
 $(SHARED): $(LIB_O) lib/api/exports.map $(BUILD)/flags
-	$(QUIET)$(CC) -shared $(LDFLAGS) $(LINK) -Wl,-soname,librecurrentgemma.so.$(ABI) -Wl,--version-script=lib/api/exports.map \
-	    $(if $(SANITIZE),,-Wl,--no-undefined) $(LIB_O) $(LIBS) -o $@
+	$(QUIET)$(LINK_SHARED) $(LIB_O) $(LIBS) -o $@
 
 $(BUILD)/librecurrentgemma.so: $(SHARED)
 	@ln -sf $(<F) $@
@@ -150,7 +165,7 @@ $(BUILD)/librecurrentgemma.so: $(SHARED)
 $(BUILD)/recurrentgemma: $(SRC_O) $(STATIC)
 	$(QUIET)$(CC) $(LDFLAGS) $(LINK) $^ $(LIBS) $(EDIT) -o $@
 
-$(BUILD)/src/%.o: DEFINES += -DRG_WITH_EDIT=$(WITH_EDIT)
+$(BUILD)/src/%.o: DEFINES += -DRG_WITH_EDIT=$(WITH_EDIT) -DRG_WITH_DEMO=$(WITH_DEMO)
 
 $(EXAMPLE): $(BUILD)/%: $(BUILD)/%.o $(SHARED) | $(BUILD)/librecurrentgemma.so
 	$(QUIET)$(CC) $(LDFLAGS) $(LINK) $< -L$(BUILD) -lrecurrentgemma -Wl,-rpath,'$$ORIGIN/..' -lm -o $@
@@ -171,26 +186,41 @@ $(BUILD)/recurrentgemma.pc: pkgconfig/recurrentgemma.pc.in
 	    -e 's|@includedir@|$(patsubst $(prefix)/%,$${prefix}/%,$(includedir))|' -e 's|@version@|$(VERSION)|' \
 	    -e 's|@libs_private@|$(LIBS) $(OPENMP) -pthread|' $< > $@
 
+# So is everything that knows where the data will be: the build folder's own programs go on finding theirs there.
+READY    = $(BUILD)/ready
+.PHONY: $(READY)/data_folder.o
+$(READY)/data_folder.o: lib/io/data_folder.c
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) -Iinclude -Ilib $(CPPFLAGS) $(CFLAGS) $(STRICT) -DRGI_DATA_FOLDER='"$(datadir)/librecurrentgemma"' -c $< -o $@
+$(READY)/$(notdir $(SHARED)): $(LIB_O) $(READY)/data_folder.o
+	$(QUIET)$(LINK_SHARED) $(filter-out $(DATA_O),$^) $(LIBS) -o $@
+$(READY)/$(notdir $(STATIC)): $(STATIC) $(READY)/data_folder.o
+	$(QUIET)cp $< $@ && $(AR) rs $@ $(READY)/data_folder.o
+$(READY)/recurrentgemma: $(SRC_O) $(READY)/$(notdir $(STATIC))
+	$(QUIET)$(CC) $(LDFLAGS) $(LINK) $^ $(LIBS) $(EDIT) -o $@
+
 HEADERS := $(wildcard include/recurrentgemma/*.h)
 PAGES   := README.md CHANGELOG.md LICENSE
 
-install: all $(BUILD)/recurrentgemma.pc ## copy headers, libraries, the command and the .pc file under $(DESTDIR)$(prefix)
+install: all $(BUILD)/recurrentgemma.pc $(READY)/$(notdir $(STATIC)) $(READY)/$(notdir $(SHARED)) $(READY)/recurrentgemma ## copy headers, libraries, the command, the demo model and the .pc file under $(DESTDIR)$(prefix)
 	$(INSTALL) -d '$(DESTDIR)$(includedir)/recurrentgemma' '$(DESTDIR)$(libdir)/pkgconfig' '$(DESTDIR)$(bindir)' '$(DESTDIR)$(docdir)'
 	$(INSTALL) -m 644 include/recurrentgemma.h '$(DESTDIR)$(includedir)'
 	$(INSTALL) -m 644 $(HEADERS) '$(DESTDIR)$(includedir)/recurrentgemma'
-	$(INSTALL) -m 644 $(STATIC) '$(DESTDIR)$(libdir)'
-	$(INSTALL) -m 755 $(SHARED) '$(DESTDIR)$(libdir)'
+	$(INSTALL) -m 644 $(READY)/$(notdir $(STATIC)) '$(DESTDIR)$(libdir)'
+	$(INSTALL) -m 755 $(READY)/$(notdir $(SHARED)) '$(DESTDIR)$(libdir)'
 	ln -sf $(notdir $(SHARED)) '$(DESTDIR)$(libdir)/librecurrentgemma.so'
 	$(INSTALL) -m 644 $(BUILD)/recurrentgemma.pc '$(DESTDIR)$(libdir)/pkgconfig'
-	$(INSTALL) -m 755 $(BUILD)/recurrentgemma '$(DESTDIR)$(bindir)'
+	$(INSTALL) -m 755 $(READY)/recurrentgemma '$(DESTDIR)$(bindir)'
+	$(if $(DEMO),$(INSTALL) -d '$(DESTDIR)$(datadir)/librecurrentgemma' && $(INSTALL) -m 644 $(DEMO) '$(DESTDIR)$(datadir)/librecurrentgemma')
 	$(INSTALL) -m 644 $(PAGES) '$(DESTDIR)$(docdir)'
 
 # File by file, and folders of its own only when nothing else is in them.
 uninstall: ## remove what install copied
 	rm -f '$(DESTDIR)$(includedir)/recurrentgemma.h' $(HEADERS:include/%='$(DESTDIR)$(includedir)/%') \
 	    '$(DESTDIR)$(libdir)/$(notdir $(STATIC))' '$(DESTDIR)$(libdir)/$(notdir $(SHARED))' '$(DESTDIR)$(libdir)/librecurrentgemma.so' \
-	    '$(DESTDIR)$(libdir)/pkgconfig/recurrentgemma.pc' '$(DESTDIR)$(bindir)/recurrentgemma' $(PAGES:%='$(DESTDIR)$(docdir)/%')
-	@rmdir '$(DESTDIR)$(includedir)/recurrentgemma' '$(DESTDIR)$(docdir)' 2>/dev/null || true
+	    '$(DESTDIR)$(libdir)/pkgconfig/recurrentgemma.pc' '$(DESTDIR)$(bindir)/recurrentgemma' $(PAGES:%='$(DESTDIR)$(docdir)/%') \
+	    '$(DESTDIR)$(datadir)/librecurrentgemma/demo.rgm'
+	@rmdir '$(DESTDIR)$(includedir)/recurrentgemma' '$(DESTDIR)$(docdir)' '$(DESTDIR)$(datadir)/librecurrentgemma' 2>/dev/null || true
 
 installcheck: ## build and run programs against a staged install, with pkg-config
 	@BUILD='$(BUILD)' CC='$(CC)' MAKE='$(MAKE)' sh tests/abi/installcheck.sh

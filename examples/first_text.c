@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The shortest program, as in README.md: open the model inside the library and let it write. */
+ * The shortest program, as in README.md: open the model that comes with the library and let it write. */
 #include <recurrentgemma.h>
 #include <stdio.h>
 

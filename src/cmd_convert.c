@@ -144,7 +144,7 @@ int cmd_convert(int argc, char **argv)
     };
     if (!options_parse_operands(&n_operands, 2, 2, &code, argc, argv, &about, table, sizeof table / sizeof *table)) return code;
     if (calibrate && (code = text_input_read(&text, calibrate))) return code;
-    rg_model_options *host = make_model_options(&opening, &code);
+    rg_model_options *host = make_model_options(&opening, argv[1], &code);
     if (!host) {
         free(text.bytes);
         return code;
@@ -178,13 +178,13 @@ int cmd_verify(int argc, char **argv)
         "verify", "FILE", "Read a native model file and hold every byte of it against its checksums.", "Exit code 1 and the name of what is damaged, or 0.",
     };
     if (!options_parse(&path, &code, argc, argv, &about, table, sizeof table / sizeof *table)) return code;
-    rg_model_options *host = make_model_options(&opening, &code);
+    rg_model_options *host = make_model_options(&opening, path, &code);
     if (!host) return code;
     rg_native *native = NULL;
     rg_native_info info = { .struct_size = sizeof info };
     rg_error error = RG_ERROR_INIT;
     const double began = clock_seconds();
-    rg_status status = rg_native_open(&native, path, host, &error);
+    rg_status status = open_native(&native, path, host, &error);
     progress_begin();
     if (status == RG_OK) status = rg_native_verify(native, &error);
     progress_clear();

@@ -12,7 +12,6 @@
 #include "terminal.h"
 #include "text_output.h"
 #include "type_name.h"
-#include <recurrentgemma/native.h>
 #include <recurrentgemma/state.h>
 
 /* Everything that is told, collected before anything is printed. */
@@ -34,11 +33,15 @@ static const char *window_name(int window)
 }
 
 /* What a native file says of itself. */
-static int collect_native(facts *f, const char *path)
+static int collect_native(facts *f, const char *path, const model_choice *opening)
 {
     rg_error error = RG_ERROR_INIT;
-    if (!is_native_file(path)) return 0;
-    rg_status status = rg_native_open(&f->file, path, NULL, &error);
+    int code = 0;
+    rg_model_options *options = make_model_options(opening, path, &code);
+    if (!options) return code;
+    rg_status status = open_native(&f->file, path, options, &error);
+    rg_model_options_free(options);
+    if (!is_of_native_file(status)) return 0;
     f->native.struct_size = sizeof f->native;
     if (status == RG_OK) status = rg_native_get_info(f->file, &f->native);
     for (size_t i = 0; i < sizeof f->native.model_id; i++) snprintf(f->id + 2 * i, 3, "%02x", f->native.model_id[i]);
@@ -270,7 +273,7 @@ int cmd_inspect(int argc, char **argv)
 
     code = open_model(&f.model, path, &opening);
     if (!code) code = collect(&f);
-    if (!code) code = collect_native(&f, path);
+    if (!code) code = collect_native(&f, path, &opening);
     if (!code) {
         if (is_json) {
             print_json(&f);

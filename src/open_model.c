@@ -8,10 +8,10 @@
 #include <sys/stat.h>
 
 #include <recurrentgemma/backend.h>
-#include <recurrentgemma/native.h>
 
 #include "complain.h"
 #include "ctrl_c.h"
+#include "demo_inside.h"
 #include "progress_bar.h"
 
 _Static_assert(RG_TYPE_DEFAULT == 0 && RG_TYPE_F32 == 1, "--compute default|f32 gives the index of the word");
@@ -110,7 +110,7 @@ static rg_status set_kernels(rg_model_options *options, const model_choice *choi
     return status;
 }
 
-static rg_status set_options(rg_model_options *options, const model_choice *choice)
+static rg_status set_options(rg_model_options *options, const model_choice *choice, const char *name)
 {
     char hub_cache[4096];
     rg_status status = set_kernels(options, choice);
@@ -122,18 +122,19 @@ static rg_status set_options(rg_model_options *options, const model_choice *choi
     if (!status) status = rg_model_options_set_read_ahead(options, choice->reads_ahead);
     if (!status) status = rg_model_options_set_verify(options, choice->is_verified);
     if (!status && find_hub_cache(hub_cache, sizeof hub_cache)) status = rg_model_options_set_hub_cache(options, hub_cache);
+    if (!status) status = demo_inside_use(options, name);
     if (!status) status = rg_model_options_set_log(options, log_line, NULL);
     if (!status) status = rg_model_options_set_progress(options, progress_update, NULL);
     if (!status) status = rg_model_options_set_interrupt(options, ctrl_c_catch());
     return status;
 }
 
-rg_model_options *make_model_options(const model_choice *choice, int *code)
+rg_model_options *make_model_options(const model_choice *choice, const char *name, int *code)
 {
     rg_model_options *options = rg_model_options_new();
     if (!options || !ctrl_c_catch()) *code = complain_memory();
     else *code = set_cpu_mask(options, choice);
-    const rg_status status = *code ? RG_OK : set_options(options, choice);
+    const rg_status status = *code ? RG_OK : set_options(options, choice, name);
     if (status != RG_OK) *code = complain_status(status, NULL);
     if (!*code) return options;
     rg_model_options_free(options);
@@ -145,7 +146,7 @@ int open_model(rg_model **model, const char *path, const model_choice *choice)
     int code = 0;
     rg_error error = RG_ERROR_INIT;
     *model = NULL;
-    rg_model_options *options = make_model_options(choice, &code);
+    rg_model_options *options = make_model_options(choice, path, &code);
     if (!options) return code;
     progress_begin();
     const rg_status status = rg_model_open(model, path, options, &error);
@@ -154,12 +155,26 @@ int open_model(rg_model **model, const char *path, const model_choice *choice)
     return status == RG_OK ? 0 : complain_status(status, &error);
 }
 
-bool is_native_file(const char *path)
+rg_status open_native(rg_native **native, const char *name, const rg_model_options *options, rg_error *error)
+{
+    char path[4096];
+    size_t path_bytes = sizeof path;
+    const rg_status status = rg_model_find(path, &path_bytes, name, options, error);
+    *native = NULL;
+    return status == RG_OK ? rg_native_open(native, path, options, error) : status;
+}
+
+bool is_of_native_file(rg_status status)
+{
+    return status == RG_OK || status == RG_ERR_CHECKSUM || status == RG_ERR_VERSION || status == RG_ERR_MANIFEST;
+}
+
+static bool is_native_file(const char *path)
 {
     rg_native *native = NULL;
-    const rg_status status = rg_native_open(&native, path, NULL, NULL);
+    const rg_status status = open_native(&native, path, NULL, NULL);
     rg_native_close(native);
-    return status == RG_OK || status == RG_ERR_CHECKSUM || status == RG_ERR_VERSION || status == RG_ERR_MANIFEST;
+    return is_of_native_file(status);
 }
 
 int open_tokenizer(const rg_tokenizer **tokenizer, rg_tokenizer **alone, rg_model **model, const char *path, const model_choice *choice)

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include <recurrentgemma/model.h>
+#include <recurrentgemma/native.h>
 
 #include "options.h"
 
@@ -53,11 +53,14 @@ bool parse_cpu_mask(uint32_t *mask, const char *list);
 /* What --cpu-mask or RG_CPU_MASK asks for; all bits when neither does. 0 or, after a complaint, EXIT_USAGE. */
 int chosen_cpu_mask(uint32_t *mask, const model_choice *choice);
 
-/* What the library is told of a choice, with a progress bar and open to Ctrl-C; to be freed. NULL: after a complaint, *code is the exit code. */
-rg_model_options *make_model_options(const model_choice *choice, int *code);
+/* What the library is told of a choice for opening the model of a name, with a progress bar and open to Ctrl-C; to be freed. NULL: after a complaint, *code is the exit code. */
+rg_model_options *make_model_options(const model_choice *choice, const char *name, int *code);
 
-/* Whether a path is a native model file, be it damaged. */
-bool is_native_file(const char *path);
+/* Looks into the native file that a name stands for. RG_ERR_FORMAT: it is another kind of file. */
+rg_status open_native(rg_native **native, const char *name, const rg_model_options *options, rg_error *error);
+
+/* Whether what open_native said is about a native file, be it damaged. */
+bool is_of_native_file(rg_status status);
 
 /* Opens a model, with a progress bar and open to Ctrl-C. 0, or an exit code after a complaint. */
 int open_model(rg_model **model, const char *path, const model_choice *choice);

@@ -128,6 +128,8 @@ RG_API rg_status rg_model_options_set_verify(rg_model_options *options, int is_v
 RG_API rg_status rg_model_options_set_allow_nonfinite(rg_model_options *options, int is_allowed);
 /** Folder of the hub cache ("~/.cache/huggingface/hub" spelled out) in which ids such as google/recurrentgemma-2b-it are found. */
 RG_API rg_status rg_model_options_set_hub_cache(rg_model_options *options, const char *folder);
+/** Folder in which demo.rgm is looked for first. Default: only the one that the library was installed with, PREFIX/share/librecurrentgemma; one in a build folder looks there. */
+RG_API rg_status rg_model_options_set_data_folder(rg_model_options *options, const char *folder);
 
 /**
  * RG_CPU_... bits of this processor that the system lets programs use. Any thread. Since 0.1
@@ -140,10 +142,23 @@ RG_API uint32_t rg_cpu_features(void);
 RG_API const char *rg_cpu_rungs(void);
 
 /**
+ * Tell which file or folder a model's name stands for.
+ *
+ * name       as rg_model_open takes it: a path, which is given back when something is there; "demo"; or a hub id, when options name a hub cache.
+ * Shapes     *path_bytes in: room in bytes, which may be 0 with path NULL; out: how many the path has with the NUL at its end, also when there is not enough room.
+ * options    may be NULL. Looked at are allocator, I/O, limits, hub cache and data folder.
+ * Threads    any number at once.
+ * Errors     RG_ERR_NOT_FOUND says where was looked; RG_ERR_BUFFER; RG_ERR_PATH a hostile id or cache; RG_ERR_IO, RG_ERR_MEMORY, RG_ERR_ARGUMENT. Whether it is a model only
+ *            opening tells.
+ * Since      0.1
+ */
+RG_API rg_status rg_model_find(char *path, size_t *path_bytes, const char *name, const rg_model_options *options, rg_error *error);
+
+/**
  * Open a model.
  *
  * path       a folder in Hugging Face layout (config.json, safetensors, and tokenizer.model if text is wanted); a native file (native.h); "demo", the
- *            small model inside the library; or a hub id, when options name a hub cache. Nothing is ever downloaded.
+ *            small model that is installed with the library; or a hub id, when options name a hub cache. Nothing is ever downloaded.
  * Ownership  *model is NULL on failure; close it with rg_model_close. options may be NULL and may be freed afterwards.
  * Threads    any number at once.
  * Errors     RG_ERR_NOT_FOUND, RG_ERR_IO, RG_ERR_PATH, RG_ERR_CONFIG, RG_ERR_FORMAT, RG_ERR_MISSING_TENSOR, RG_ERR_TOKENIZER,

@@ -40,7 +40,7 @@ typedef struct rg_build_info {
     const char *platform;     /**< "linux-x86_64" */
     const char *backends;     /**< Comma-separated names that rg_model_options_set_backend takes. */
     const char *dependencies; /**< Libraries linked in, with their versions; empty when there are none. */
-    int has_demo;             /**< 1 when the model named "demo" is inside the library. */
+    int has_demo;             /**< 1 when the model named "demo" comes with this build: a data file, installed beside the library. rg_model_find tells whether it is there. */
     int abi;                  /**< RG_ABI of the library, to be compared with the header's. */
 } rg_build_info;
 

@@ -8,6 +8,7 @@
 #include "api/info.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "model/model_files.h"
 #include "model/model_id.h"
 
 rg_model_options *rg_model_options_new(void) { return rgi_alloc_zeroed(&rgi_system_allocator, sizeof(rg_model_options)); }
@@ -17,6 +18,7 @@ void rg_model_options_free(rg_model_options *options)
     if (!options) return;
     rgi_free(&rgi_system_allocator, options->backend);
     rgi_free(&rgi_system_allocator, options->hub_cache);
+    rgi_free(&rgi_system_allocator, options->data_folder);
     rgi_free(&rgi_system_allocator, options);
 }
 
@@ -181,6 +183,33 @@ rg_status rg_model_options_set_hub_cache(rg_model_options *options, const char *
 {
     if (!options) return RG_ERR_ARGUMENT;
     return set_string(&options->hub_cache, folder);
+}
+
+rg_status rg_model_options_set_data_folder(rg_model_options *options, const char *folder)
+{
+    if (!options) return RG_ERR_ARGUMENT;
+    return set_string(&options->data_folder, folder);
+}
+
+rg_status rg_model_find(char *path, size_t *path_bytes, const char *name, const rg_model_options *options, rg_error *error)
+{
+    if (!path_bytes || (!path && *path_bytes > 0))
+        return rgi_fail(error, RG_ERR_ARGUMENT, RG_NO_OFFSET, "rg_model_find: path_bytes is NULL, or the path, though it is said to have room");
+    if (!name || !*name) return rgi_fail(error, RG_ERR_ARGUMENT, RG_NO_OFFSET, "rg_model_find: name is NULL or empty");
+    rgi_host host;
+    char *found;
+    rg_status status = rgi_model_host_of(&host, options, error);
+    if (status != RG_OK) return status;
+    status = rgi_model_find(&found, &host, name, options, error);
+    if (status == RG_OK) status = rgi_model_check_path(&host, found, error);
+    if (status == RG_OK) {
+        const size_t room = *path_bytes;
+        *path_bytes = strlen(found) + 1;
+        if (*path_bytes <= room) memcpy(path, found, *path_bytes);
+        else status = rgi_fail(error, RG_ERR_BUFFER, RG_NO_OFFSET, "room for %llu bytes, %llu are needed", (unsigned long long)room, (unsigned long long)*path_bytes);
+    }
+    rgi_free(&host.allocator, found);
+    return status;
 }
 
 rg_status rg_model_open(rg_model **model, const char *path, const rg_model_options *options, rg_error *error)

@@ -147,7 +147,7 @@ static rg_status begin_read(const rg_state *state, rg_error *error)
 static rgi_host file_host(const rg_model *model, const rg_snapshot_options *options)
 {
     rgi_host host = *rgi_model_host(model);
-    host.io = options && options->has_io ? options->io : model->file_io;
+    host.io = options && options->has_io ? options->io : model->host.io;
     return host;
 }
 

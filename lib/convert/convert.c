@@ -21,7 +21,6 @@
 
 typedef struct converter {
     const rgi_host *host;
-    rgi_host reading;           /* the same; its io is a part of the library for "demo" */
     const rg_model_options *host_options;
     const rg_convert_options *options;
     rgi_checkpoint source;
@@ -61,8 +60,8 @@ static rg_status compare_head(const converter *c, const rgi_weight_slot *head, c
     for (uint64_t at = 0; at < bytes && *is_same && status == RG_OK; at += COMPARE_BYTES) {
         const size_t n = (size_t)rgi_min_u64(COMPARE_BYTES, bytes - at);
         const rgi_stored_file *fa = &c->source.files[a->file], *fb = &c->source.files[b->file];
-        status = rgi_read_exactly(&c->reading, fa->handle, fa->path, a->offset + at, room, n, c->error);
-        if (status == RG_OK) status = rgi_read_exactly(&c->reading, fb->handle, fb->path, b->offset + at, room + COMPARE_BYTES, n, c->error);
+        status = rgi_read_exactly(c->host, fa->handle, fa->path, a->offset + at, room, n, c->error);
+        if (status == RG_OK) status = rgi_read_exactly(c->host, fb->handle, fb->path, b->offset + at, room + COMPARE_BYTES, n, c->error);
         *is_same = status == RG_OK && memcmp(room, room + COMPARE_BYTES, n) == 0;
     }
     rgi_free(&c->host->allocator, room);
@@ -185,7 +184,7 @@ static rg_status report(const converter *c, size_t index, const rgi_stream_error
 static rg_status write_tensors(converter *c)
 {
     rgi_stream *s = &c->stream;
-    *s = (rgi_stream){ .host = &c->reading, .crew = &c->crew, .checkpoint = &c->source, .out = &c->out, .error = c->error };
+    *s = (rgi_stream){ .host = c->host, .crew = &c->crew, .checkpoint = &c->source, .out = &c->out, .error = c->error };
     s->allows_nonfinite = c->host_options && c->host_options->allows_nonfinite;
     s->features = rgi_backend_features();
     rg_status status = rgi_stream_init(s) ? RG_OK : rgi_fail_plain(c->error, RG_ERR_MEMORY);
@@ -234,7 +233,7 @@ static rg_status write_file(converter *c, const char *path)
 /* As an image, which needs no building. */
 static rg_status load_tokenizer(converter *c)
 {
-    rg_status status = rgi_model_tokenizer_open(&c->tokenizer, &c->reading, &c->source, &c->config, false, c->error);
+    rg_status status = rgi_model_tokenizer_open(&c->tokenizer, c->host, &c->source, &c->config, false, c->error);
     if (status != RG_OK || !c->tokenizer) return status;
     c->image_bytes = rgi_tokenizer_image_bytes(c->tokenizer);
     c->image = rgi_alloc(&c->host->allocator, c->image_bytes);
@@ -245,8 +244,8 @@ static rg_status load_tokenizer(converter *c)
 
 rg_status rgi_convert(const char *path, const char *model, const rgi_host *host, const rg_model_options *host_options, const rg_convert_options *options, rg_error *error)
 {
-    converter c = { .host = host, .reading = *host, .host_options = host_options, .options = options, .error = error };
-    rg_status status = rgi_model_files_open(&c.source, &c.reading, model, host_options, error);
+    converter c = { .host = host, .host_options = host_options, .options = options, .error = error };
+    rg_status status = rgi_model_files_open(&c.source, host, model, host_options, error);
     if (status == RG_OK) status = rgi_config_of(&c.config, host, &c.source, error);
     if (status == RG_OK && options->text) status = rgi_calibrate(&c.calibration, host, model, host_options, options->text, options->text_bytes, error);
     if (status == RG_OK) status = plan_jobs(&c);
@@ -263,6 +262,6 @@ rg_status rgi_convert(const char *path, const char *model, const rgi_host *host,
     rgi_calibration_clear(&c.calibration, host);
     rgi_weights_plan_clear(&c.plan, host);
     rgi_config_clear(&c.config, host);
-    rgi_checkpoint_close(&c.source, &c.reading);
+    rgi_checkpoint_close(&c.source, host);
     return status;
 }

@@ -135,7 +135,6 @@ rg_status rgi_model_open(rg_model **out, const char *path, const rg_model_option
     if (!model) return rgi_fail_plain(error, RG_ERR_MEMORY);
     atomic_init(&model->holders, 1);
     model->host = host;
-    model->file_io = host.io;
     model->window = options ? options->window : RG_WINDOW_DEEPMIND;
     model->page_length = options && options->page_length ? options->page_length : 64;
     if ((status = load_files(model, path, options, error)) != RG_OK) goto fail;

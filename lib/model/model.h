@@ -37,13 +37,12 @@ struct rg_model_options {
     uint32_t cpu_mask;
     unsigned page_length;
     bool is_mapped, allows_nonfinite, is_verified, reads_ahead;
-    char *hub_cache;
+    char *hub_cache, *data_folder;
 };
 
 struct rg_model {
     atomic_uint holders;
-    rgi_host host;             /* its io is what the model was read by, which for the demo is a part of the library */
-    rg_io file_io;             /* the host's own, for saved states */
+    rgi_host host;             /* its io is also that of saved states */
     rgi_config config;
     rgi_weights weights;
     rgi_backend *backend;

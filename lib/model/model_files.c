@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * From what a user calls a model to its opened files: "demo" is inside the library, a file is a native one, and a name without a file or folder may be a hub id. */
+ * From what a user calls a model to its opened files: "demo" is a data file of the library, a file is a native one, and a name without a file or folder may be
+ * a hub id. */
 #include "model/model_files.h"
 
 #include <string.h>
@@ -34,40 +35,51 @@ static rg_status open_file(rgi_checkpoint *checkpoint, const rgi_host *host, con
     return rgi_fail(error, RG_ERR_NOT_FOUND, RG_NO_OFFSET, "%s: this file is not a model; a model is a native file, one that torch.save wrote, or the folder that its files are in", path);
 }
 
-static rg_status open_hub_id(rgi_checkpoint *checkpoint, const rgi_host *host, const char *path, const rg_model_options *options, rg_error *error)
-{
-    char *folder = NULL;
-    rg_status status = rgi_hub_cache_find(&folder, host, options->hub_cache, path, error);
-    if (status == RG_OK) status = rgi_hf_directory_open(checkpoint, host, folder, error);
-    rgi_free(&host->allocator, folder);
-    return status;
-}
-
-rg_status rgi_model_files_open(rgi_checkpoint *checkpoint, rgi_host *host, const char *path, const rg_model_options *options, rg_error *error)
+/* Whether a name is that of a folder or a file; a host that cannot tell folders says no. */
+static bool is_there(const rgi_host *host, const char *name)
 {
     int is_directory = 0, system_error = 0;
+    if (!host->io.is_directory || host->io.is_directory(host->io.user, name, &is_directory, &system_error) != RG_OK) return false;
+    return is_directory || rgi_probe_file(host, name, NULL) == RG_OK;
+}
+
+rg_status rgi_model_find(char **path, const rgi_host *host, const char *name, const rg_model_options *options, rg_error *error)
+{
+    *path = NULL;
+    if (strcmp(name, RGI_DEMO_NAME) == 0) return rgi_demo_find(path, host, options ? options->data_folder : NULL, error);
+    if (options && options->hub_cache && rgi_is_hub_id(name) && !is_there(host, name)) return rgi_hub_cache_find(path, host, options->hub_cache, name, error);
+    *path = rgi_copy_string(&host->allocator, name);
+    return *path ? RG_OK : rgi_fail_plain(error, RG_ERR_MEMORY);
+}
+
+rg_status rgi_model_check_path(const rgi_host *host, const char *path, rg_error *error)
+{
+    if (is_there(host, path)) return RG_OK;
+    char *config = rgi_join_path(&host->allocator, path, "config.json");
+    if (!config) return rgi_fail_plain(error, RG_ERR_MEMORY);
+    const bool is_folder = rgi_probe_file(host, config, NULL) == RG_OK;
+    rgi_free(&host->allocator, config);
+    const rg_status status = is_folder ? RG_OK : rgi_probe_file(host, path, error);
+    return status == RG_ERR_NOT_FOUND ? rgi_fail(error, status, RG_NO_OFFSET, "%s: there is no such folder or file", path) : status;
+}
+
+rg_status rgi_model_files_open(rgi_checkpoint *checkpoint, const rgi_host *host, const char *name, const rg_model_options *options, rg_error *error)
+{
+    int is_directory = 0, system_error = 0;
+    char *path;
     memset(checkpoint, 0, sizeof *checkpoint);
-    if (strcmp(path, RGI_DEMO_PATH) == 0) {
-        const rg_io *demo = rgi_demo_io();
-        if (!demo) return rgi_fail(error, RG_ERR_NOT_FOUND, RG_NO_OFFSET, "this build of the library has no demo model inside");
-        host->io = *demo;
-        return rgi_hf_directory_open(checkpoint, host, path, error);
-    }
-    const bool may_be_id = options && options->hub_cache && rgi_is_hub_id(path);
-    if (!host->io.is_directory) { /* then what is a folder is noticed by its files */
-        if (may_be_id) return open_hub_id(checkpoint, host, path, options, error);
-        bool is_native = false;
-        (void)rgi_native_is(&is_native, host, path, NULL); /* reading a folder fails somehow */
-        return is_native ? rgi_native_open(checkpoint, host, path, error) : rgi_hf_directory_open(checkpoint, host, path, error);
-    }
-    const rg_status looked = host->io.is_directory(host->io.user, path, &is_directory, &system_error);
-    if (looked == RG_OK && !is_directory) {
-        const rg_status probed = rgi_probe_file(host, path, error);
-        if (probed != RG_ERR_NOT_FOUND) return probed == RG_OK ? open_file(checkpoint, host, path, error) : probed;
-    }
-    if (!(looked == RG_OK && is_directory) && may_be_id) return open_hub_id(checkpoint, host, path, options, error);
-    if (looked != RG_OK && looked != RG_ERR_NOT_FOUND) return rgi_fail_io(error, looked, system_error, "look at", path);
-    return rgi_hf_directory_open(checkpoint, host, path, error);
+    rg_status status = rgi_model_find(&path, host, name, options, error);
+    if (status != RG_OK) return status;
+    bool is_native = false;
+    const rg_status looked = host->io.is_directory ? host->io.is_directory(host->io.user, path, &is_directory, &system_error) : RG_ERR_NOT_FOUND;
+    const rg_status probed = looked == RG_OK && !is_directory ? rgi_probe_file(host, path, error) : RG_ERR_NOT_FOUND;
+    if (!host->io.is_directory) (void)rgi_native_is(&is_native, host, path, NULL); /* what is a folder is noticed by its files; reading one fails somehow */
+    if (probed == RG_OK) status = open_file(checkpoint, host, path, error);
+    else if (probed != RG_ERR_NOT_FOUND) status = probed;
+    else if (looked != RG_OK && looked != RG_ERR_NOT_FOUND) status = rgi_fail_io(error, looked, system_error, "look at", path);
+    else status = is_native ? rgi_native_open(checkpoint, host, path, error) : rgi_hf_directory_open(checkpoint, host, path, error);
+    rgi_free(&host->allocator, path);
+    return status;
 }
 
 /* The tokenizer inside a native file. */

@@ -14,7 +14,9 @@ stage=$folder/stage
 prefix=/opt/recurrent
 libdir=$prefix/lib/here
 folders="BUILD=$BUILD DESTDIR=$stage prefix=$prefix exec_prefix=$prefix bindir=$prefix/bin libdir=$libdir includedir=$prefix/include \
-    datarootdir=$prefix/share docdir=$prefix/share/doc/librecurrentgemma"
+    datarootdir=$prefix/share datadir=$prefix/share docdir=$prefix/share/doc/librecurrentgemma"
+has_demo=0
+[ -f "$BUILD/demo.rgm" ] && has_demo=1
 make_here() { "$MAKE" --no-print-directory "$@" $folders; }
 
 touch "$folder/before"
@@ -31,6 +33,7 @@ check_empty "nothing is installed outside of DESTDIR" "$folder/outside"
     echo "777 lib/here/librecurrentgemma.so"
     echo "644 lib/here/pkgconfig/recurrentgemma.pc"
     echo "755 bin/recurrentgemma"
+    [ "$has_demo" -eq 0 ] || echo "644 share/librecurrentgemma/demo.rgm"
     for page in README.md CHANGELOG.md LICENSE; do echo "644 share/doc/librecurrentgemma/$page"; done
 } | sort >"$folder/expected"
 (cd "$stage" && find . ! -type d -printf '%m %p\n') | sed "s,\./${prefix#/}/,," | sort >"$folder/installed"
@@ -89,6 +92,19 @@ check "examples/greedy.c runs with the static library" ./greedy-static "$model" 
 cp said with-static
 check "and writes the same" cmp with-shared with-static
 check "which is token ids" grep -xE '[0-9]+( [0-9]+)+' with-shared
+
+# The demo is where DESTDIR put it, and not yet where the library was told to look.
+data=$stage$prefix/share/librecurrentgemma
+if [ "$has_demo" -eq 1 ]; then
+    for kind in shared static; do
+        check "the demo is found in a folder that the host names, $kind" "./installed-$kind" demo "$data"
+        if "./installed-$kind" demo >demo-said 2>&1; then failed "without it there is none, $kind"; else passed; fi
+        check "and it is said where it was looked for, $kind" grep -F "there is no demo.rgm in $prefix/share/librecurrentgemma" demo-said
+    done
+    mkdir alone && cp "$stage$prefix/bin/recurrentgemma" alone
+    if (cd alone && env -i ./recurrentgemma generate demo -p "It is" -n 5) >demo-said 2>&1; then passed; else failed "the command works alone in an empty folder" demo-said; fi
+    check "and writes something" test -s demo-said
+fi
 cd "$OLDPWD" || exit 1
 
 echo "of another package" >"$stage$prefix/include/other.h"
@@ -99,6 +115,19 @@ check "uninstall leaves other packages' files" test -f "$stage$prefix/include/ot
 find "$stage" -type d \( -name recurrentgemma -o -name librecurrentgemma \) >"$folder/left"
 check_empty "uninstall leaves no folder of its own" "$folder/left"
 check "uninstalling twice is no error" make_here uninstall
+
+# Where it is installed for good, the library finds the demo by itself, and so does a program that it is a part of.
+if [ "$has_demo" -eq 1 ]; then
+    own=$folder/own
+    check "make install to where it stays" "$MAKE" --no-print-directory install BUILD="$BUILD" DESTDIR= prefix="$own" exec_prefix="$own" bindir="$own/bin" libdir="$own/lib" \
+        includedir="$own/include" datarootdir="$own/share" datadir="$own/share" docdir="$own/share/doc/librecurrentgemma"
+    check "the shared library finds the demo" env LD_LIBRARY_PATH="$own/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$folder/installed-shared" demo
+    flags=$(env PKG_CONFIG_SYSROOT_DIR= PKG_CONFIG_LIBDIR="$own/lib/pkgconfig" pkg-config --cflags --libs --static recurrentgemma | sed 's/-lrecurrentgemma/-l:librecurrentgemma.a/')
+    check "installed.c links with what stays" "$CC" -std=c11 tests/abi/installed.c $flags -o "$folder/installed-static"
+    check "the static library finds the demo" "$folder/installed-static" demo
+    rm "$own/share/librecurrentgemma/demo.rgm"
+    if "$folder/installed-static" demo >"$folder/said" 2>&1; then failed "a demo that was taken away is not found"; else passed; fi
+fi
 
 # PREFIX is the other way to write prefix. Nothing is run, so any folders will do.
 env -u MAKEFLAGS -u MAKEOVERRIDES -u prefix "$MAKE" -n uninstall PREFIX=/p DESTDIR=/d >"$folder/upper"

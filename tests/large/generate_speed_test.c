@@ -36,7 +36,7 @@ static rg_state *open_state(rg_model **model, const char *backend)
     rg_state *state = NULL;
     rg_model_options *options = rg_model_options_new();
     REQUIRE(options && rg_model_options_set_backend(options, backend) == RG_OK && rg_model_options_set_threads(options, 1) == RG_OK);
-    REQUIRE(rg_model_open(model, "demo", options, NULL) == RG_OK && rg_state_new(&state, *model, NULL) == RG_OK);
+    REQUIRE(rg_model_open(model, "examples/demo/model", options, NULL) == RG_OK && rg_state_new(&state, *model, NULL) == RG_OK);
     rg_model_options_free(options);
     return state;
 }
@@ -78,7 +78,7 @@ TEST(the_demo_writes_faster_than_on_blis)
 int main(void)
 {
     rg_build_info build = { .struct_size = sizeof build };
-    if (rg_get_build_info(&build) != RG_OK || !build.has_demo) return test_skip("this build has no demo model inside");
+    if (rg_get_build_info(&build) != RG_OK || !build.has_demo) return test_skip("this build has no demo model");
     RUN(the_demo_writes_faster_than_on_blis);
     return test_end();
 }

@@ -7,6 +7,7 @@ import random
 import resource
 import signal
 import sys
+import tempfile
 import threading
 import time
 import weakref
@@ -357,7 +358,31 @@ def a_package_in_a_source_tree_finds_the_build_tree():
         assert found[0] == os.path.join(BUILD, "librecurrentgemma.so")
 
 
+@test
+def a_models_name_is_turned_into_its_path():
+    with tempfile.TemporaryDirectory() as folder:
+        assert rg.find_model(FOLDER) == FOLDER
+        path = os.path.join(folder, "long" * 60, "b" * 200)
+        os.makedirs(path)
+        with open(os.path.join(path, "demo.rgm"), "wb"):
+            pass
+        assert rg.find_model("demo", data_folder=path) == os.path.join(path, "demo.rgm")
+        snapshot = os.path.join(folder, "models--a--b", "snapshots", "c0ffee")
+        os.makedirs(snapshot)
+        os.makedirs(os.path.join(folder, "models--a--b", "refs"))
+        with open(os.path.join(folder, "models--a--b", "refs", "main"), "w") as file:
+            file.write("c0ffee")
+        assert rg.find_model("a/b", hub_cache=folder) == snapshot
+        for name in ("a/c", os.path.join(folder, "absent")):
+            assert raises(rg.Error, rg.find_model, name, hub_cache=folder).name == "RG_ERR_NOT_FOUND"
+        assert "demo.rgm: this file is not a model" in str(raises(rg.Error, rg.Model.open, "demo", data_folder=path))
+
+
 if rg.build_info().has_demo:
+    @test
+    def the_demo_of_the_build_tree_is_found():
+        assert rg.find_model("demo") == os.path.join(os.path.realpath(BUILD), "demo.rgm")
+
     demo = rg.Model.open("demo", threads=1)
 
     @test

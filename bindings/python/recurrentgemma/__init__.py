@@ -19,7 +19,7 @@ from ._evaluate import Work, eval
 from ._generation import Generation
 from ._interrupt import Interrupt
 from ._library import build_info, cpu_features, cpu_rungs, version
-from ._model import Model
+from ._model import Model, find_model
 from ._native import ConvertedTensor, NativeFile, convert
 from ._sampler import Sampler
 from ._snapshot import Snapshot
@@ -34,5 +34,5 @@ __version__ = version()
 __all__ = [
     "AGAIN", "CONTINUE", "ConvertedTensor", "Detokenizer", "Error", "Generation", "INTERRUPTED", "Interrupt", "Interrupted", "Model",
     "NativeFile", "OK", "Sampler", "Snapshot", "State", "Store", "Tokenizer", "Work", "build_info", "convert", "cpu_features", "cpu_rungs",
-    "version",
+    "find_model", "version",
 ]

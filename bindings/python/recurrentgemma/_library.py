@@ -76,6 +76,8 @@ FUNCTIONS = {
     "rg_model_options_set_verify": (c_int, [c_void_p, c_int]),
     "rg_model_options_set_allow_nonfinite": (c_int, [c_void_p, c_int]),
     "rg_model_options_set_hub_cache": (c_int, [c_void_p, c_char_p]),
+    "rg_model_options_set_data_folder": (c_int, [c_void_p, c_char_p]),
+    "rg_model_find": (c_int, [s.Bytes, _size, c_char_p, c_void_p, _error]),
     "rg_model_open": (c_int, [_out, c_char_p, c_void_p, _error]),
     "rg_model_close": (None, [c_void_p]),
     "rg_model_retain": (c_void_p, [c_void_p]),

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """rg_model: opening a model, facts about it, and what is made from it."""
 
+import ctypes
+import os
+
 import numpy as np
 
 from . import _structures as s
@@ -15,6 +18,20 @@ from ._tokenizer import Tokenizer
 
 ModelInfo = s.facts("ModelInfo", s.ModelInfoStruct)
 TensorInfo = s.facts("TensorInfo", s.TensorInfoStruct)
+
+
+def find_model(name, *, hub_cache=None, data_folder=None) -> str:
+    """The file or folder that Model.open(name) would open: for a path itself, for "demo" the installed file, for a hub id its folder in the cache."""
+    finding, room = Opening(name), 256
+    finding.set_folders(hub_cache, data_folder)
+    with finding.options as options:
+        while True:
+            path, n, error = ctypes.create_string_buffer(room), ctypes.c_size_t(room), s.ErrorStruct()
+            status = lib.rg_model_find(path, n, finding.path, options, error)
+            if status != s.ERR_BUFFER or n.value <= room:
+                check(status, error)
+                return os.fsdecode(path.value)
+            room = n.value
 
 
 class Model(Owner):
@@ -33,7 +50,8 @@ class Model(Owner):
 
     @classmethod
     def open(cls, path, *, threads=None, backend=None, window="deepmind", map=False, page_length=None, allow_nonfinite=False,
-             hub_cache=None, limits=None, progress=None, log=None, interrupt=None, compute=None, cpu_mask=None, weight_layout="auto", verify=False, read_ahead=False) -> "Model":
+             hub_cache=None, limits=None, progress=None, log=None, interrupt=None, compute=None, cpu_mask=None, weight_layout="auto", verify=False, read_ahead=False,
+             data_folder=None) -> "Model":
         """Open a folder in Hugging Face layout, a native file, "demo", or a hub id that is in the local hub cache. Nothing is ever downloaded.
 
         threads          worker threads; default: as many as the process may use cores. Results do not depend on it
@@ -52,9 +70,10 @@ class Model(Owner):
         weight_layout    "stored", "packed" into the kernels' order, or "auto"; results do not depend on it
         read_ahead       bring mapped weights into memory first, so that the first tokens do not wait for a disk
         verify           hold the weights of a native file against their checksums first; other models have none
+        data_folder      where demo.rgm is looked for first; default: only where the library was installed, or built
         """
         opening = Opening(path)
-        opening.set_host(threads, hub_cache, limits, map, allow_nonfinite, log)
+        opening.set_host(threads, hub_cache, limits, map, allow_nonfinite, log, data_folder)
         opening.set(lib.rg_model_options_set_compute, s.number_of(s.TYPES, compute, "compute"))
         opening.set(lib.rg_model_options_set_weight_layout, s.number_of(s.LAYOUTS, weight_layout, "weight_layout"))
         if cpu_mask is not None:

@@ -58,10 +58,14 @@ class Hosting:
         with self.options as options:
             check(function(options, *values))
 
-    def set_host(self, threads=None, hub_cache=None, limits=None, map=False, allow_nonfinite=False, log=None):
+    def set_folders(self, hub_cache, data_folder):
+        self.set(lib.rg_model_options_set_hub_cache, path_bytes(default_hub_cache() if hub_cache is None else hub_cache))
+        self.set(lib.rg_model_options_set_data_folder, None if data_folder is None else path_bytes(data_folder))
+
+    def set_host(self, threads=None, hub_cache=None, limits=None, map=False, allow_nonfinite=False, log=None, data_folder=None):
         self.set(lib.rg_model_options_set_map, bool(map))
         self.set(lib.rg_model_options_set_allow_nonfinite, bool(allow_nonfinite))
-        self.set(lib.rg_model_options_set_hub_cache, path_bytes(default_hub_cache() if hub_cache is None else hub_cache))
+        self.set_folders(hub_cache, data_folder)
         if threads is not None:
             self.set(lib.rg_model_options_set_threads, unsigned(threads, 32))
         if limits is not None:
