@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One row of x by weights of 8 or 4 bits as they come from memory: unpacked in registers, in the same order of sums as the product of bfloat16 (matmul_body.h). */
 
-#ifndef STREAM_AHEAD
 #define STREAM_AHEAD 2048       /* bytes: what lies so far ahead is asked for, since the streams are too many for the processor to guess alone */
-#endif
 #define STREAM_GROUPS_AHEAD 256 /* the same of groups */
-#define STREAM_BLOCKS 24 /* of codes: more than a chunk touches, which has at most 2,560 elements */
+#define STREAM_BLOCKS 24        /* of codes: more than a chunk touches, which has at most 2,560 elements */
 
 #if !VEC_HAS_DOT
 #define vec_dot_q8(sum, x, codes) (sum)
