@@ -12,7 +12,7 @@ import threading
 import weakref
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from python_harness import GOLDEN, raises, read_arrays, run, test
+from python_harness import GOLDEN, ROOT, raises, read_arrays, run, test
 
 import numpy as np
 
@@ -329,12 +329,13 @@ def dropping_a_file_frees_it_without_the_collector():
 
 
 if rg.build_info().has_demo:
-    demo = rg.Model.open("demo", threads=2)
+    SOURCE = os.path.join(ROOT, "examples", "demo", "model")  # in 16 bits
+    demo = rg.Model.open(SOURCE, threads=2)
 
     @test
     def the_demo_in_16_bits_is_the_demo():
         ids = demo.encode(TEXT)
-        rg.convert("demo", path("demo.rgm"), type="bf16")
+        rg.convert(SOURCE, path("demo.rgm"), type="bf16")
         for is_mapped in (False, True):
             with rg.Model.open(path("demo.rgm"), map=is_mapped, verify=True) as native:
                 assert native.encode(TEXT).tolist() == ids.tolist() and native.decode(ids) == TEXT == demo.decode(ids)
@@ -346,7 +347,7 @@ if rg.build_info().has_demo:
                 assert same_bits(native.state_from_bytes(bytes(state)).step(5), state.step(5))
         with rg.NativeFile.open(path("demo.rgm")) as native:
             native.verify()
-            assert native.info.model_id == demo.id and native.info.tokenizer_bytes > 0 and 'source: "demo"\n' in native.manifest
+            assert native.info.model_id == demo.id and native.info.tokenizer_bytes > 0 and 'source: "model"\n' in native.manifest
 
     @test
     def the_demo_in_8_and_4_bits_predicts_nearly_as_well():
@@ -354,7 +355,7 @@ if rg.build_info().has_demo:
             ids = demo.encode(file.read(20000))
         exact, sizes = demo.state().score(ids).mean(), [os.path.getsize(path("demo.rgm"))]
         for kind, bound in (("q8", 0.005), ("q4", 0.1)):  # nats for each token, of which a token here takes about 3
-            rg.convert("demo", path(kind + ".rgm"), type=kind)
+            rg.convert(SOURCE, path(kind + ".rgm"), type=kind)
             with rg.Model.open(path(kind + ".rgm")) as native, rg.NativeFile.open(path(kind + ".rgm")) as file:
                 file.verify()
                 assert native.info.weight_type == kind and native.encode(TEXT).tolist() == demo.encode(TEXT).tolist()
@@ -367,18 +368,18 @@ if rg.build_info().has_demo:
     @test
     def calibration_reads_the_text_first():
         steps = []
-        rg.convert("demo", path("plain.rgm"), type="q4")
-        rg.convert("demo", path("calibrated.rgm"), type="q4", calibration=TEXT, map=True, progress=lambda *step: steps.append(step))
+        rg.convert(SOURCE, path("plain.rgm"), type="q4")
+        rg.convert(SOURCE, path("calibrated.rgm"), type="q4", calibration=TEXT, map=True, progress=lambda *step: steps.append(step))
         assert ("calibrating", len(demo.encode(TEXT)), len(demo.encode(TEXT))) in steps
         with rg.NativeFile.open(path("plain.rgm")) as plain, rg.NativeFile.open(path("calibrated.rgm")) as calibrated:
             calibrated.verify()
             assert "calibrated_on_bytes: %d\n" % len(TEXT) in calibrated.manifest and "calibrated" not in plain.manifest
             assert [each[:4] for each in plain.tensors()] == [each[:4] for each in calibrated.tensors()]
             assert [each.hash for each in plain.tensors()] != [each.hash for each in calibrated.tensors()]
-        rg.convert("demo", path("bytes.rgm"), type="q4", calibration=TEXT.encode())
+        rg.convert(SOURCE, path("bytes.rgm"), type="q4", calibration=TEXT.encode())
         assert read("bytes.rgm") == read("calibrated.rgm")
         with Left() as left:
-            raises(rg.Interrupted, rg.convert, "demo", left.path, type="q4", calibration=TEXT, progress=lambda what, *_: what == "calibrating")
+            raises(rg.Interrupted, rg.convert, SOURCE, left.path, type="q4", calibration=TEXT, progress=lambda what, *_: what == "calibrating")
             left.check()
 
 

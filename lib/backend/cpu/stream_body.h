@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * One row of x by weights of 8 or 4 bits as they come from memory: unpacked in registers, in the same order of sums as the product of bfloat16 (matmul_body.h). */
 
-#ifndef STREAM_AHEAD
 #define STREAM_AHEAD 2048       /* bytes: what lies so far ahead is asked for, since the streams are too many for the processor to guess alone */
-#endif
 #define STREAM_GROUPS_AHEAD 256 /* the same of groups */
-#define STREAM_BLOCKS 24 /* of codes: more than a chunk touches, which has at most 2,560 elements */
+#define STREAM_BLOCKS 24        /* of codes: more than a chunk touches, which has at most 2,560 elements */
 
 #if !VEC_HAS_DOT
 #define vec_dot_q8(sum, x, codes) (sum)
@@ -39,13 +37,14 @@ VEC_BODY void stream_step_q8(vf *sums, const char *x, const stream_part *part, s
         VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) sums[j] = vec_dot_q8(sums[j], row, part->codes[j] + i);
         return;
     }
-    VEC_UNROLL for (size_t at = i; at < i + RGI_TILE_DEPTH; at += 2 * VL)
+    VEC_UNROLL for (size_t at = 0; at < RGI_TILE_DEPTH; at += 2 * VL)
     {
-        const vf even_x = vf_load((const float *)(const void *)x + at), odd_x = vf_load((const float *)(const void *)x + at + VL);
+        const float *rows = (const float *)(const void *)x + i + at;
+        const vf even_x = vf_load(rows), odd_x = vf_load(rows + VL);
         VEC_UNROLL for (size_t j = 0; j < STREAMS; j++)
         {
             vf even, odd;
-            vf_load_q8_pairs(part->codes[j] + at, &even, &odd);
+            vf_load_q8_pairs(part->codes[j] + i + at, &even, &odd);
             sums[j] = vf_fma(even_x, even, sums[j]);
             sums[j] = vf_fma(odd_x, odd, sums[j]);
         }

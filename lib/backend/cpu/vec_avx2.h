@@ -121,14 +121,15 @@ static inline void vec_q4_steps(uint16_t *steps, const uint8_t *groups, size_t n
 {
     for (; n >= 16; n -= 16, groups += 16, steps += 16)
         _mm256_storeu_si256((__m256i *)(void *)steps, _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)groups)), 4));
-    for (; n >= 8; n -= 8, groups += 8, steps += 8) _mm_storeu_si128((__m128i *)(void *)steps, _mm_slli_epi16(_mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)groups)), 4));
+    for (; n >= 8; n -= 8, groups += 8, steps += 8)
+        _mm_storeu_si128((__m128i *)(void *)steps, _mm_slli_epi16(_mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)groups)), 4));
     for (; n; n--) *steps++ = (uint16_t)(RGI_Q4_STEP * *groups++);
 }
 
 /* The values of a block of RG_TYPE_Q4: steps[q] is added to the bits of group q, of which vector v holds elements 16 v and up.
  *
- * The lower and the upper bytes of 16 values are looked up apart, by indices of a byte, those of two groups at a time: the bytes of each half of the codes go apart first, so that putting both bytes of a value
- * together again is also what parts the groups. */
+ * The lower and the upper bytes of 16 values are looked up apart, by indices of a byte, for two groups at a time: even and odd bytes of the codes go apart first, so
+ * that what joins both bytes of a value again parts the groups too. */
 typedef struct vec_q4 {
     vf bits[4][2];
 } vec_q4;

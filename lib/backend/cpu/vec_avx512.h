@@ -112,7 +112,8 @@ static inline void vec_q4_steps(uint16_t *steps, const uint8_t *groups, size_t n
 {
     for (; n >= 16; n -= 16, groups += 16, steps += 16)
         _mm256_storeu_si256((__m256i *)(void *)steps, _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)groups)), 4));
-    for (; n >= 8; n -= 8, groups += 8, steps += 8) _mm_storeu_si128((__m128i *)(void *)steps, _mm_slli_epi16(_mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)groups)), 4));
+    for (; n >= 8; n -= 8, groups += 8, steps += 8)
+        _mm_storeu_si128((__m128i *)(void *)steps, _mm_slli_epi16(_mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)groups)), 4));
     for (; n; n--) *steps++ = (uint16_t)(RGI_Q4_STEP * *groups++);
 }
 
