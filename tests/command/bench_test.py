@@ -123,7 +123,7 @@ with tempfile.TemporaryDirectory() as root:
     check("every depth has its tick", {"0", "50", "300"} <= set(labels))
     check("nothing lies outside", all(0 <= x <= 800 and 0 <= y <= 480 for x, y, _ in points))
 
-    kernels = bench("demo", "--kernels", "--compute", "f32")
+    kernels = bench("examples/demo/model", "--kernels", "--compute", "f32")
     check("with --kernels nothing else is measured", kernels["results"] == [])
     rungs = {k["rung"] for k in kernels["kernels"]}
     seen = {(k["kernel"], k["rows"]) for k in kernels["kernels"]}
