@@ -174,7 +174,7 @@ with tempfile.TemporaryDirectory() as root:
     result = run("bench", "demo", *short, "--buffer", "16", "--plot", os.path.join(root, "no/where.svg"))
     check("a picture that cannot be written is a failure", result.returncode == 1 and result.stderr.count("\n") == 1)
     check("and the figures are printed nevertheless", "decode " in result.stdout)
-    result = run("bench", "demo", "--kernels", "--buffer", "16", "--runs", "1", "--json", "--cpu-mask", "none")
+    result = run("bench", "examples/demo/model", "--kernels", "--buffer", "16", "--runs", "1", "--json", "--cpu-mask", "none")
     check("kernels that the mask leaves out are not measured", {each["rung"] for each in json.loads(result.stdout)["kernels"]} == {"portable"})
 
 print("%d passed, %d failed" % (passed, failed))
