@@ -123,7 +123,7 @@ with tempfile.TemporaryDirectory() as root:
     check("every depth has its tick", {"0", "50", "300"} <= set(labels))
     check("nothing lies outside", all(0 <= x <= 800 and 0 <= y <= 480 for x, y, _ in points))
 
-    kernels = bench("demo", "--kernels", "--compute", "f32")
+    kernels = bench("examples/demo/model", "--kernels", "--compute", "f32")
     check("with --kernels nothing else is measured", kernels["results"] == [])
     rungs = {k["rung"] for k in kernels["kernels"]}
     seen = {(k["kernel"], k["rows"]) for k in kernels["kernels"]}
@@ -174,7 +174,7 @@ with tempfile.TemporaryDirectory() as root:
     result = run("bench", "demo", *short, "--buffer", "16", "--plot", os.path.join(root, "no/where.svg"))
     check("a picture that cannot be written is a failure", result.returncode == 1 and result.stderr.count("\n") == 1)
     check("and the figures are printed nevertheless", "decode " in result.stdout)
-    result = run("bench", "demo", "--kernels", "--buffer", "16", "--runs", "1", "--json", "--cpu-mask", "none")
+    result = run("bench", "examples/demo/model", "--kernels", "--buffer", "16", "--runs", "1", "--json", "--cpu-mask", "none")
     check("kernels that the mask leaves out are not measured", {each["rung"] for each in json.loads(result.stdout)["kernels"]} == {"portable"})
 
 print("%d passed, %d failed" % (passed, failed))
