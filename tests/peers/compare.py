@@ -242,10 +242,10 @@ def take_turns(args, commands, files, expected, errors):
                 raise PeerError(problem or "measured nothing")
             largest, share, same = compare_logits(expected, its["logits"])
         except (PeerError, OSError) as error:
-            errors[peer] = str(error)
+            errors[peer] = "cannot run: %s" % error
             continue
         if problem:
-            errors[peer] = "all of it: %s; what it had measured is shown" % problem
+            errors[peer] = "did not finish (%s); what it had measured is shown" % problem
         checks.append("%s: logits differ from ours by %.3f at most, %.1f %% of their size in the mean; the most likely token is the same %d times of %d"
                       % (peer, largest, 100 * share, same, MORE + 1))
         results[peer] = speeds, {m: (before[m] + turns[-1][m]) / 2 for m in before}, peak
@@ -273,7 +273,7 @@ def main():
         try:
             commands[peer] = install(peer, args.work, os.path.join(args.work, peer + ".install"))
         except (PeerError, OSError) as error:
-            errors[peer] = str(error)
+            errors[peer] = "cannot run: %s" % error
     if not args.install_only:
         files = prepare(args)
         expected, our_peak = our_logits(args, files)
@@ -286,7 +286,7 @@ def main():
         print("logits of ours: root of the mean square %.2f" % math.sqrt(sum(a * a for a in expected) / len(expected)))
         print("\n".join(checks))
     for peer, error in errors.items():
-        print("%s cannot run: %s" % (peer, error))
+        print("%s %s" % (peer, error))
     sys.exit(1 if len(errors) == len(args.peers) else 0)
 
 
