@@ -25,7 +25,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 COMMAND = os.path.join(ROOT, os.environ.get("BUILD", "build"), "recurrentgemma")
-CHECK, MORE = 16, 8
+CHECK, MORE = 16, 4
 
 # What was measured last; other versions may need other calls.
 PYTHON_PACKAGES = {
@@ -96,7 +96,11 @@ def install(peer, work, log):
         python = os.path.join(work, "venv", "bin", "python")
         if not os.path.exists(python):
             must([sys.executable, "-m", "venv", os.path.join(work, "venv")], log)
-        must([python, "-m", "pip", "install", "-q"] + PYTHON_PACKAGES[peer], log)
+        done, packages = os.path.join(work, peer + ".installed"), " ".join(PYTHON_PACKAGES[peer])
+        if not os.path.exists(done) or open(done).read() != packages:
+            must([python, "-m", "pip", "install", "-q"] + PYTHON_PACKAGES[peer], log)
+            with open(done, "w", encoding="ascii") as f:
+                f.write(packages)
         return [python, os.path.join(HERE, RUNNERS[peer])]
     folder = os.path.join(work, "candle_peer")
     os.makedirs(os.path.join(folder, "src"), exist_ok=True)
@@ -179,7 +183,7 @@ def compare_logits(ours, path):
     for row in range(MORE + 1):
         a, b = ours[row * n:(row + 1) * n], theirs[row * n:(row + 1) * n]
         same += a.index(max(a)) == b.index(max(b))
-    if share > 0.1:
+    if share > 0.2:  # rounding adds up to some per cent; another function is beyond 100
         raise PeerError("computes another model: logits differ by %.0f %% of their size" % (100 * share))
     return max(differences), share, same
 
@@ -195,8 +199,8 @@ def options():
     ap.add_argument("--prompts", default="128,512", help="tokens to prefill; decoding follows the first of them")
     ap.add_argument("--steps", type=int, default=16, help="tokens to decode in each run")
     ap.add_argument("--runs", type=int, default=3)
-    ap.add_argument("--seconds", type=float, default=40, help="no further run of one prompt after so long")
-    ap.add_argument("--limit", type=float, default=240, help="seconds for one peer to run; what it has told until then counts")
+    ap.add_argument("--seconds", type=float, default=25, help="no further run of one prompt after so long, no further step after twice that")
+    ap.add_argument("--limit", type=float, default=260, help="seconds for one peer to run; what it has told until then counts")
     ap.add_argument("--no-map", action="store_true", help="ours reads its weights into memory instead of mapping the files")
     ap.add_argument("--install-only", action="store_true", help="install and build, measure nothing")
     args = ap.parse_args()

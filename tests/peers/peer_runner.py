@@ -2,7 +2,7 @@
 """What the runners in Python share. A runner loads a model, gives two functions that read tokens and return logits when they are there, and
 prints a JSON line for each thing that was measured, so that nothing is lost when time runs out.
 
-  RUNNER MODEL IDS --logits FILE [--type bf16] [--threads 2] [--prompts 128,512] [--steps 16] [--runs 3] [--seconds 40] [--check 16,8]
+  RUNNER MODEL IDS --logits FILE [--type bf16] [--threads 2] [--prompts 128,512] [--steps 16] [--runs 3] [--seconds 25] [--check 16,4]
 """
 import argparse
 import json
@@ -20,8 +20,8 @@ def arguments(description):
     ap.add_argument("--prompts", default="128,512", help="tokens to prefill; decoding follows the first of them")
     ap.add_argument("--steps", type=int, default=16, help="tokens to decode in each run")
     ap.add_argument("--runs", type=int, default=3)
-    ap.add_argument("--seconds", type=float, default=40, help="no further run of a prompt after so long")
-    ap.add_argument("--check", default="16,8", help="tokens to prefill and to decode one by one for the check")
+    ap.add_argument("--seconds", type=float, default=25, help="no further run of a prompt after so long, no further step after twice that")
+    ap.add_argument("--check", default="16,4", help="tokens to prefill and to decode one by one for the check")
     args = ap.parse_args()
     args.prompts = [int(n) for n in args.prompts.split(",")]
     args.check = [int(n) for n in args.check.split(",")]
@@ -55,6 +55,8 @@ def run(args, prefill, step, floats):
                 start = time.perf_counter()
                 step(args.ids[i], i)
                 steps.append(1 / (time.perf_counter() - start))
+                if time.perf_counter() - begin > 2 * args.seconds:
+                    break
         tell(what="prefill", tokens=prompt, tokens_per_second=statistics.median(rates), runs=len(rates))
         if steps:
             tell(what="decode", tokens=prompt, tokens_per_second=statistics.median(steps), runs=len(steps))
