@@ -287,6 +287,8 @@ def main():
         print("%s, %s, %d threads; tokens/s; %s; %s\n" % (args.shape, args.type, args.threads, ", ".join("%s %s" % v for v in sorted(versions.items())),
                                                          datetime.date.today().isoformat()))
         print(table(args, turns, results, our_peak) + "\n")
+        for m in turns[0]:
+            print("ours in turn, %s %d: %s" % (m + (", ".join("%.4g" % turn[m] for turn in turns),)))
         print("logits of ours: root of the mean square %.2f" % math.sqrt(sum(a * a for a in expected) / len(expected)))
         print("\n".join(checks))
     for peer, error in errors.items():
