@@ -122,7 +122,8 @@ def measure_peer(peer, command, args, files):
         command = command + [files["model"], files["ids"], "--logits", files["logits"], "--type", args.type, "--threads", str(args.threads), "--prompts", args.prompts,
                              "--steps", str(args.steps), "--runs", str(args.runs), "--seconds", str(args.seconds), "--check", "%d,%d" % (CHECK, MORE)]
     threads = str(args.threads)
-    said, peak, problem = call(command, files["log"], args.limit, OMP_NUM_THREADS=threads, RAYON_NUM_THREADS=threads, HF_HUB_OFFLINE="1", JAX_PLATFORMS="cpu")
+    said, peak, problem = call(command, files["log"], args.limit, OMP_NUM_THREADS=threads, RAYON_NUM_THREADS=threads, HF_HUB_OFFLINE="1", JAX_PLATFORMS="cpu",
+                              PYTHONDONTWRITEBYTECODE="1")
     speeds, versions = {}, {"candle-core": "0.11.1"} if peer == "candle" else {}
     for line in said.splitlines():
         try:
