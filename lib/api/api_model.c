@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/info.h"
+#include "api/option_text.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "model/model_files.h"
@@ -20,16 +21,6 @@ void rg_model_options_free(rg_model_options *options)
     rgi_free(&rgi_system_allocator, options->hub_cache);
     rgi_free(&rgi_system_allocator, options->data_folder);
     rgi_free(&rgi_system_allocator, options);
-}
-
-/* Replaces a string option; NULL unsets it. */
-static rg_status set_string(char **option, const char *text)
-{
-    char *copy = text ? rgi_copy_string(&rgi_system_allocator, text) : NULL;
-    if (text && !copy) return RG_ERR_MEMORY;
-    rgi_free(&rgi_system_allocator, *option);
-    *option = copy;
-    return RG_OK;
 }
 
 rg_status rg_model_options_set_threads(rg_model_options *options, unsigned n_threads)
@@ -101,7 +92,7 @@ rg_status rg_model_options_set_interrupt(rg_model_options *options, const rg_int
 rg_status rg_model_options_set_backend(rg_model_options *options, const char *name_or_path)
 {
     if (!options) return RG_ERR_ARGUMENT;
-    return set_string(&options->backend, name_or_path);
+    return rgi_set_string(&options->backend, name_or_path);
 }
 
 rg_status rg_model_options_set_backend_ops(rg_model_options *options, const rg_backend_ops *ops, uint32_t abi)
@@ -182,13 +173,13 @@ rg_status rg_model_options_set_allow_nonfinite(rg_model_options *options, int is
 rg_status rg_model_options_set_hub_cache(rg_model_options *options, const char *folder)
 {
     if (!options) return RG_ERR_ARGUMENT;
-    return set_string(&options->hub_cache, folder);
+    return rgi_set_string(&options->hub_cache, folder);
 }
 
 rg_status rg_model_options_set_data_folder(rg_model_options *options, const char *folder)
 {
     if (!options) return RG_ERR_ARGUMENT;
-    return set_string(&options->data_folder, folder);
+    return rgi_set_string(&options->data_folder, folder);
 }
 
 rg_status rg_model_find(char *path, size_t *path_bytes, const char *name, const rg_model_options *options, rg_error *error)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/info.h"
+#include "api/option_text.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "convert/convert.h"
@@ -49,18 +50,8 @@ rg_status rg_convert_options_set_requantize(rg_convert_options *options, int is_
     return RG_OK;
 }
 
-/* Replaces a string option; NULL unsets it. */
-static rg_status set_string(char **option, const char *text)
-{
-    char *copy = text ? rgi_copy_string(&rgi_system_allocator, text) : NULL;
-    if (text && !copy) return RG_ERR_MEMORY;
-    rgi_free(&rgi_system_allocator, *option);
-    *option = copy;
-    return RG_OK;
-}
-
-rg_status rg_convert_options_set_source(rg_convert_options *options, const char *text) { return options ? set_string(&options->source, text) : RG_ERR_ARGUMENT; }
-rg_status rg_convert_options_set_licence(rg_convert_options *options, const char *text) { return options ? set_string(&options->licence, text) : RG_ERR_ARGUMENT; }
+rg_status rg_convert_options_set_source(rg_convert_options *options, const char *text) { return options ? rgi_set_string(&options->source, text) : RG_ERR_ARGUMENT; }
+rg_status rg_convert_options_set_licence(rg_convert_options *options, const char *text) { return options ? rgi_set_string(&options->licence, text) : RG_ERR_ARGUMENT; }
 
 rg_status rg_convert_options_set_calibration(rg_convert_options *options, const char *text, size_t text_bytes)
 {

@@ -63,7 +63,7 @@ struct rg_model {
     rgi_hash128 id;            /* set once, before has_id */
 };
 
-/* path: a folder, a hub id, or "demo". fpenv: the host's, for callbacks while opening. */
+/* path: a folder, a native file, a hub id, or "demo". fpenv: the host's, for callbacks while opening. */
 rg_status rgi_model_open(rg_model **model, const char *path, const rg_model_options *options, const rgi_fpenv *fpenv, rg_error *error);
 void rgi_model_release(rg_model *model);
 void rgi_model_retain(rg_model *model);

@@ -20,7 +20,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(at, n) ((void)(at), (void)(n))
 #endif
 
-#define SECONDS 8.0
+#define SECONDS 30.0
 #define SLACK 4096u       /* behind a file, for a directory that grows */
 #define TEXT_ROOM 20000u
 #define N_BASES 4

@@ -442,6 +442,71 @@ TEST(threads_do_not_show)
     }
 }
 
+/* Opens with checksums, read or mapped. */
+static rg_status open_verified(const char *path, int is_mapped, rg_error *error)
+{
+    rg_model *model = NULL;
+    rg_model_options *options = rg_model_options_new();
+    REQUIRE(options && rg_model_options_set_verify(options, 1) == RG_OK && rg_model_options_set_map(options, is_mapped) == RG_OK);
+    const rg_status status = rg_model_open(&model, path, options, error);
+    rg_model_options_free(options);
+    rg_model_close(model);
+    return status;
+}
+
+TEST(a_damaged_weight_is_noticed_while_opening)
+{
+    for (int type = RG_TYPE_DEFAULT; type <= RG_TYPE_Q4; type += type == RG_TYPE_DEFAULT ? RG_TYPE_Q8 : 1) {
+        const char *path = in_folder("damaged.rgm");
+        rg_native *native = NULL;
+        rg_native_tensor t = { .struct_size = sizeof t };
+        convert(path, golden_models[1], type);
+        REQUIRE(rg_native_open(&native, path, NULL, NULL) == RG_OK && rg_native_get_tensor(native, 0, &t) == RG_OK);
+        for (int is_mapped = 0; is_mapped < 2; is_mapped++) {
+            rg_error error = RG_ERROR_INIT;
+            CHECK_EQUAL(open_verified(path, is_mapped, &error), RG_OK);
+            FILE *file = fopen(path, "r+b");
+            REQUIRE(file && fseek(file, (long)t.offset + 5, SEEK_SET) == 0);
+            const int byte = fgetc(file);
+            REQUIRE(fseek(file, -1, SEEK_CUR) == 0 && fputc(byte ^ 1, file) != EOF && fclose(file) == 0);
+            CHECK_EQUAL(open_verified(path, is_mapped, &error), RG_ERR_CHECKSUM);
+            CHECK(strstr(error.message, t.name));
+            file = fopen(path, "r+b");
+            REQUIRE(file && fseek(file, (long)t.offset + 5, SEEK_SET) == 0 && fputc(byte, file) != EOF && fclose(file) == 0);
+        }
+        rg_native_close(native);
+    }
+}
+
+typedef struct read_so_far {
+    uint64_t done, total;
+    size_t n;
+} read_so_far;
+
+static int count_reading(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    read_so_far *r = user;
+    CHECK(strcmp(what, "reading weights") == 0 && done >= r->done && done <= total);
+    *r = (read_so_far){ done, total, r->n + 1 };
+    return RG_CONTINUE;
+}
+
+TEST(weights_read_ahead_are_the_same_and_all_are_told)
+{
+    read_so_far r = { 0, 0, 0 };
+    rg_model *ahead = NULL;
+    rg_model_options *options = rg_model_options_new();
+    convert(in_folder("ahead.rgm"), "demo", RG_TYPE_DEFAULT);
+    REQUIRE(options && rg_model_options_set_map(options, 1) == RG_OK && rg_model_options_set_read_ahead(options, 1) == RG_OK && rg_model_options_set_progress(options, count_reading, &r) == RG_OK);
+    REQUIRE(rg_model_open(&ahead, in_folder("ahead.rgm"), options, NULL) == RG_OK);
+    rg_model_options_free(options);
+    CHECK(r.n > 1 && r.total > 0 && r.done == r.total);
+    rg_model *plain = open_mapped(in_folder("ahead.rgm"), RG_WINDOW_DEEPMIND);
+    check_same_model(plain, ahead);
+    rg_model_close(plain);
+    rg_model_close(ahead);
+}
+
 static void remove_folder(void)
 {
     char path[400];
@@ -469,6 +534,8 @@ int main(void)
     RUN(what_cannot_be_converted_is_told);
     RUN(a_conversion_that_is_stopped_leaves_nothing);
     RUN(threads_do_not_show);
+    RUN(a_damaged_weight_is_noticed_while_opening);
+    RUN(weights_read_ahead_are_the_same_and_all_are_told);
     remove_folder();
     return test_end();
 }
