@@ -28,7 +28,7 @@ typedef struct rgi_stream_piece {
 } piece;
 
 typedef struct rgi_stream_hand {
-    unsigned char *in; /* what is read, then floats of one row, then codes' own groups */
+    unsigned char *in; /* what is read of a piece, and behind it the same as floats */
     uint64_t in_bytes;
     rg_status status;
     size_t stopped_at;

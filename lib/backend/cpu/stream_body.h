@@ -33,7 +33,7 @@ VEC_BODY void stream_step_q8(vf *sums, const char *x, const stream_part *part, s
 {
     if (type == BOTH_BF16) {
         vf row = vf_load((const float *)(const void *)(x + i * sizeof(uint16_t)));
-            VEC_HOLD(row);
+        VEC_HOLD(row);
         VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) sums[j] = vec_dot_q8(sums[j], row, part->codes[j] + i);
         return;
     }
