@@ -47,7 +47,7 @@ typedef struct bench_result {
 
 /* How long opening takes, and what it could not be faster than. Zeros where it was not measured. */
 typedef struct bench_opening {
-    double seconds, copy_seconds, copy_anew_seconds; /* anew: with mapping the files */
+    double seconds, copy_seconds, copy_anew_seconds, read_seconds; /* anew: with mapping the files; read: by pread() alone */
     uint64_t n_runs, copied_bytes;
 } bench_opening;
 

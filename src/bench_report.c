@@ -59,6 +59,7 @@ static void json_model(json_out *json, const bench *b)
     json_number(json, "seconds", b->opening.seconds);
     json_measured(json, "copy_seconds", b->opening.copy_seconds);
     json_measured(json, "copy_anew_seconds", b->opening.copy_anew_seconds);
+    json_measured(json, "read_seconds", b->opening.read_seconds);
     json_count(json, "copied_bytes", b->opening.copied_bytes);
     json_count(json, "runs", b->opening.n_runs);
     json_close_object(json);
@@ -139,7 +140,7 @@ static void print_machine(const bench *b)
     printf("model      %.3f G parameters, %s; kernels %s\n", (double)b->info.n_parameters * 1e-9, type_name(b->info.weight_type), b->info.kernels);
     printf("opening    %.3f s, %s", b->opening.seconds, !b->plan->opening.is_mapped ? "into memory" : b->plan->opening.layout == RG_LAYOUT_PACKED ? "mapped but for what is packed" : "mapped");
     if (b->plan->opening.layout != RG_LAYOUT_AUTO) printf(", --layout %s", layout_names[b->plan->opening.layout]);
-    if (b->opening.copy_seconds > 0) printf("; all threads copy the files' bytes in %.3f s, mapping them anew in %.3f s", b->opening.copy_seconds, b->opening.copy_anew_seconds);
+    if (b->opening.copy_seconds > 0) printf("; all threads copy the files' bytes in %.3f s, mapping them anew in %.3f s, reading them in %.3f s", b->opening.copy_seconds, b->opening.copy_anew_seconds, b->opening.read_seconds);
     printf("\n");
     if (m->has_cpu_clock) printf("clock      time for which this process ran, by thread; not that of the wall\n");
 }

@@ -140,6 +140,7 @@ with tempfile.TemporaryDirectory() as root:
     n_bytes = sum(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder) if name.endswith(".safetensors"))
     check("opening into memory stands beside a copy of the same bytes", opened["opening"]["copied_bytes"] == n_bytes and opened["opening"]["copy_seconds"] > 0)
     check("and beside one that maps the files anew", opened["opening"]["copy_anew_seconds"] > 0)
+    check("and beside a mere reading of them", opened["opening"]["read_seconds"] > 0)
     check("and both were repeated", opened["opening"]["runs"] == 2)
     check("without depths there is no decoding", [r["phase"] for r in opened["results"]] == ["prefill"])
     check("no path is told", GOLDEN not in json.dumps(opened) and "bf16-sharded" not in json.dumps(opened))
