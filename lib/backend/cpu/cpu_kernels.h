@@ -33,6 +33,7 @@ typedef struct rgi_packed {
     size_t n_rows, k;
     int w_type;
     bool is_rounded; /* to bfloat16, as compute=bf16 asks; only where w_type is RG_TYPE_BF16 */
+    bool is_braided; /* even and odd steps of RGI_TILE_DEPTH along K have sums of their own: weights of 4 bits come so fast that one sum could not be added to in time */
 } rgi_packed;
 
 /* Where weights lie: row n begins at w + n / RGI_TILE_ROWS * block_bytes + n % RGI_TILE_ROWS * row_bytes, and steps of RGI_TILE_DEPTH elements are

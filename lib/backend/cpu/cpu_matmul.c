@@ -111,6 +111,7 @@ static void multiply_quantized(const rgi_products *p, const desk *d, const rg_te
     if (n_rows == 1 && columns->n_pieces > 1 && p->backend->kernels->stream) {
         const rgi_stream s = { .sums = sums, .x = &p->packed, .type = w->type, .codes = (const char *)RG_TENSOR_DATA(w) + columns->n * w->strides[0], .groups = rgi_quantized_groups(w, columns->n),
                                .row_bytes = w->strides[0], .row_groups = rgi_quantized_row_groups(w->type, k), .apart = columns->apart };
+        for (size_t i = 0; i < columns->n_pieces; i++) __builtin_prefetch(w->scales + columns->n + i * columns->apart); /* for the finish */
         if (p->packed.n_rows == 1 && p->backend->kernels->stream(&s)) return;
     }
     for (size_t i = 0; i < columns->n_pieces; i++)
@@ -200,7 +201,7 @@ static rg_status run_products(rgi_cpu_backend *backend, rgi_products *p, int w_t
 {
     const size_t rows = p->x->shape[0];
     p->backend = backend;
-    p->packed = (rgi_packed){ .k = p->x->shape[1], .w_type = rgi_cpu_multiplied_type(w_type), .is_rounded = rgi_cpu_rounds(backend, w_type) };
+    p->packed = (rgi_packed){ .k = p->x->shape[1], .w_type = rgi_cpu_multiplied_type(w_type), .is_rounded = rgi_cpu_rounds(backend, w_type), .is_braided = w_type == RG_TYPE_Q4 };
     p->unpacked_k = rgi_is_quantized(w_type) ? p->packed.k : 0;
     const size_t most = backend->kernels->part_depth && p->packed.is_rounded ? RGI_PART_ROWS : MOST_ROWS;
     rg_status status = RG_OK;

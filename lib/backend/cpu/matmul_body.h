@@ -2,8 +2,8 @@
  * Matrix products for weights of any type, with float32 multiply-adds, or for rounded rows with the rung's own product of bfloat16.
  *
  * One output is VL partial sums over k, cut into chunks whose length depends on K alone: within a chunk, lane l adds the elements that the
- * packed order puts there, ascending; the lanes are added as a tree, and chunk sums are added ascending. That is the order for one row and
- * for five hundred, for contiguous and for packed weights; the shape of a tile decides only how often a value is loaded. */
+ * packed order puts there, ascending; the lanes are added as a tree, and chunk sums are added ascending. Braided, the even steps of a chunk
+ * are a chunk, and the odd ones the next. That is the order for one row and for five hundred, for contiguous and for packed weights; the shape of a tile decides only how often a value is loaded. */
 
 #define TILE_M 6
 #define TILE_N (VEC_REGISTERS >= 32 ? 4 : 2)
@@ -18,11 +18,11 @@
 #define vec_dot_at(sum, x, w) (sum)
 #endif
 
-/* A chunk of a tile's rows of x stays in the first cache. */
+/* A chunk of a tile's rows of x stays in the first cache. It is whole pairs of steps. */
 static size_t chunk_length(size_t k, size_t most)
 {
     const size_t n_chunks = (k + most - 1) / most;
-    return (k / n_chunks + RGI_TILE_DEPTH - 1) / RGI_TILE_DEPTH * RGI_TILE_DEPTH;
+    return (k / n_chunks + 2 * RGI_TILE_DEPTH - 1) / (2 * RGI_TILE_DEPTH) * (2 * RGI_TILE_DEPTH);
 }
 
 static size_t padded_depth(size_t k) { return (k + RGI_TILE_DEPTH - 1) / RGI_TILE_DEPTH * RGI_TILE_DEPTH; }
@@ -73,17 +73,18 @@ VEC_BODY void tile_step(vf *sums, const char *x, size_t x_bytes, const char *w, 
         }
 }
 
-/* Part of one product: elements [from, from + k) along K, of weights those from w_from on, and tiles [first, last) of its columns. */
+/* Part of one product: elements [from, from + k) along K, of weights those from w_from on, and tiles [first, last) of its columns. Of two strands, every other step. */
 typedef struct tile_at {
     const rgi_product *p;
-    size_t from, w_from, k, first, last;
+    size_t from, w_from, k, n_strands, first, last;
 } tile_at;
 
 /* mr rows from m on by nr columns, n and every `apart`-th after it. */
 VEC_BODY void tile(const tile_at *t, size_t m, size_t n, size_t apart, int type, int mr, int nr)
 {
     const rgi_product *p = t->p;
-    const size_t x_element = type == BOTH_BF16 ? 2 : 4, w_element = type == RG_TYPE_F32 ? 4 : 2, n_steps = t->k / RGI_TILE_DEPTH, n_rest = t->k % RGI_TILE_DEPTH;
+    const size_t x_element = type == BOTH_BF16 ? 2 : 4, w_element = type == RG_TYPE_F32 ? 4 : 2, n_steps = t->k / RGI_TILE_DEPTH;
+    const size_t n_rest = n_steps % t->n_strands ? 0 : t->k % RGI_TILE_DEPTH, x_step = t->n_strands * RGI_TILE_DEPTH * x_element, w_step = t->n_strands * p->w.step_bytes;
     const size_t x_bytes = padded_depth(p->x->k) * x_element, w_bytes = apart < RGI_TILE_ROWS ? apart * p->w.row_bytes : apart / RGI_TILE_ROWS * p->w.block_bytes;
     const char *x = (const char *)p->x->rows + (p->first_row + m) * x_bytes + t->from * x_element;
     const char *w = rgi_weights_row(&p->w, n) + t->w_from / RGI_TILE_DEPTH * p->w.step_bytes;
@@ -91,7 +92,7 @@ VEC_BODY void tile(const tile_at *t, size_t m, size_t n, size_t apart, int type,
     float done[TILE_M * TILE_N];
     VEC_UNROLL for (int i = 0; i < mr; i++)
         VEC_UNROLL for (int j = 0; j < nr; j++) sums[i * nr + j] = vf_zero();
-    for (size_t step = 0; step < n_steps; step++, w += p->w.step_bytes, x += RGI_TILE_DEPTH * x_element) tile_step(sums, x, x_bytes, w, w_bytes, type, mr, nr);
+    for (const char *end = x + (n_steps + t->n_strands - 1) / t->n_strands * x_step; x != end; w += w_step, x += x_step) tile_step(sums, x, x_bytes, w, w_bytes, type, mr, nr);
     if (n_rest) {
         float rest[STREAMS][RGI_TILE_DEPTH] = { 0 }; /* of any type */
         for (int i = 0; i < nr; i++) memcpy(rest[i], w + (size_t)i * w_bytes, n_rest * w_element);
@@ -117,7 +118,18 @@ static size_t chunk_of(const rgi_product *p, int type) { return chunk_along(p->x
 
 static tile_at tiles_at(const rgi_product *p, size_t from, size_t chunk, size_t first, size_t last)
 {
-    return (tile_at){ p, from, from, p->x->k - from < chunk ? p->x->k - from : chunk, first, last };
+    return (tile_at){ p, from, from, p->x->k - from < chunk ? p->x->k - from : chunk, p->x->is_braided ? 2 : 1, first, last };
+}
+
+/* Whether there is a strand after this one, which is moved on to it then. */
+static bool next_strand(tile_at *t)
+{
+    const bool is_odd = t->from / RGI_TILE_DEPTH % 2;
+    if (t->n_strands == 1 || is_odd || t->k <= RGI_TILE_DEPTH) return false;
+    t->from += RGI_TILE_DEPTH;
+    t->w_from += RGI_TILE_DEPTH;
+    t->k -= RGI_TILE_DEPTH;
+    return true;
 }
 
 /* Columns from n on, one by one. */
@@ -125,19 +137,23 @@ VEC_BODY void product_rest(const rgi_product *p, int type, size_t n)
 {
     for (; n < p->n_columns; n++)
         for (size_t from = 0; from < p->x->k; from += chunk_of(p, type)) {
-            const tile_at t = tiles_at(p, from, chunk_of(p, type), 0, 0);
-            for (size_t m = 0; m < p->n_rows; m++) tile(&t, m, n, 1, type, 1, 1);
+            tile_at t = tiles_at(p, from, chunk_of(p, type), 0, 0);
+            do
+                for (size_t m = 0; m < p->n_rows; m++) tile(&t, m, n, 1, type, 1, 1);
+            while (next_strand(&t));
         }
 }
 
 /* All rows, for a chunk of K and whole tiles of columns. */
-VEC_BODY void tile_rows(const tile_at *t, int type)
+VEC_BODY void tile_rows(tile_at *t, int type)
 {
     const size_t n_rows = t->p->n_rows;
-    size_t m = 0;
-    for (; m + TILE_M <= n_rows; m += TILE_M) tile_row(t, m, type, TILE_M, TILE_N);
-    for (; m + 2 <= n_rows; m += 2) tile_row(t, m, type, 2, TILE_N);
-    if (m < n_rows) tile_row(t, m, type, 1, TILE_N);
+    do {
+        size_t m = 0;
+        for (; m + TILE_M <= n_rows; m += TILE_M) tile_row(t, m, type, TILE_M, TILE_N);
+        for (; m + 2 <= n_rows; m += 2) tile_row(t, m, type, 2, TILE_N);
+        if (m < n_rows) tile_row(t, m, type, 1, TILE_N);
+    } while (next_strand(t));
 }
 
 /* Many rows go through the weights chunk by chunk, while those are in the cache. */
@@ -145,7 +161,7 @@ VEC_BODY void product_many(const rgi_product *p, int type)
 {
     const size_t chunk = chunk_of(p, type), n_tiles = p->n_columns / TILE_N;
     for (size_t from = 0; from < p->x->k; from += chunk) {
-        const tile_at t = tiles_at(p, from, chunk, 0, n_tiles);
+        tile_at t = tiles_at(p, from, chunk, 0, n_tiles);
         tile_rows(&t, type);
     }
     product_rest(p, type, n_tiles * TILE_N);
@@ -242,16 +258,18 @@ VEC_BODY void product_stream(const rgi_product *p, int type)
 VEC_BODY void product_few(const rgi_product *p, int type)
 {
     const size_t chunk = chunk_of(p, type), n_tiles = p->n_columns / STREAMS;
-    if (p->n_rows == 1 && p->n_columns == RGI_PRODUCT_COLUMNS && !p->w.is_packed) {
+    if (p->n_rows == 1 && p->n_columns == RGI_PRODUCT_COLUMNS && !p->w.is_packed && !p->x->is_braided) {
         product_stream(p, type);
         return;
     }
     for (size_t i = 0; i < n_tiles; i++)
         for (size_t from = 0; from < p->x->k; from += chunk) {
-            const tile_at t = tiles_at(p, from, chunk, i, i + 1);
-            size_t m = 0;
-            for (; m + 2 <= p->n_rows; m += 2) tile_row(&t, m, type, 2, STREAMS);
-            if (m < p->n_rows) tile_row(&t, m, type, 1, STREAMS);
+            tile_at t = tiles_at(p, from, chunk, i, i + 1);
+            do {
+                size_t m = 0;
+                for (; m + 2 <= p->n_rows; m += 2) tile_row(&t, m, type, 2, STREAMS);
+                if (m < p->n_rows) tile_row(&t, m, type, 1, STREAMS);
+            } while (next_strand(&t));
         }
     product_rest(p, type, n_tiles * STREAMS);
 }
@@ -329,6 +347,7 @@ static void pack(const rgi_packed *packed, const float *x, size_t x_stride, size
     }
 }
 
+#define STRAIGHT_AHEAD 24
 /* Weights [K, N]: vectors along N, k ascending; nv vectors by mr rows. */
 VEC_BODY void straight_tile(const rgi_straight *s, size_t m, size_t n, int type, int mr, int nv, size_t n_left)
 {
@@ -336,6 +355,8 @@ VEC_BODY void straight_tile(const rgi_straight *s, size_t m, size_t n, int type,
     VEC_UNROLL for (int i = 0; i < mr * nv; i++) sums[i] = vf_zero();
     for (size_t k = 0; k < s->k; k++) {
         const void *w = vec_at(s->w, type, k * s->w_stride + n);
+        if (mr == 1)
+            for (int j = 0; j < nv; j += 64 / (int)sizeof(vf)) __builtin_prefetch(vec_at(w, type, STRAIGHT_AHEAD * s->w_stride + (size_t)j * VL));
         vf weights[4];
         VEC_UNROLL for (int j = 0; j < nv; j++)
         {

@@ -14,17 +14,19 @@ typedef struct stream_part {
     size_t from, k;
     float *to;
     const unsigned char *codes[STREAMS];        /* of whole columns */
-    uint16_t steps[STREAMS][4 * STREAM_BLOCKS]; /* what groups add to the bits of their values, from the chunk's first block on */
+    _Alignas(64) uint16_t steps[STREAMS][4 * STREAM_BLOCKS]; /* what groups add to the bits of their values, from the chunk's first block on */
 } stream_part;
 
-VEC_BODY void stream_done(const stream_part *part, const vf *sums)
+/* A chunk of one step has no second strand. */
+VEC_BODY void stream_done(const stream_part *part, const vf *sums, int n_strands)
 {
-    float done[STREAMS];
-    sum_all(done, sums, STREAMS);
+    float done[2 * STREAMS];
+    sum_all(done, sums, n_strands * STREAMS);
     VEC_UNROLL for (size_t j = 0; j < STREAMS; j++)
     {
         float *sum = part->to + j * RGI_TILE_ROWS;
         *sum = part->from ? *sum + done[j] : done[j];
+        if (n_strands == 2 && part->k > RGI_TILE_DEPTH) *sum += done[STREAMS + j];
     }
 }
 
@@ -60,10 +62,10 @@ VEC_BODY void stream_q8(const char *x, const stream_part *part, int type)
             VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) __builtin_prefetch(part->codes[j] + i + STREAM_AHEAD);
         stream_step_q8(sums, x, part, i, type);
     }
-    stream_done(part, sums);
+    stream_done(part, sums, 1);
 }
 
-/* Groups [first, end) of block b. All values are made before any is multiplied, so that the columns' sums are added to in turn. */
+/* Groups [first, end) of block b, each of which is a step along K. All values are made before any is multiplied, so that the columns' sums are added to in turn. */
 VEC_BODY void stream_block(vf *sums, const char *x, const stream_part *part, size_t b, size_t first, size_t end, int type)
 {
     const size_t s = 4 * (b - part->from / RGI_Q4_BLOCK);
@@ -73,14 +75,19 @@ VEC_BODY void stream_block(vf *sums, const char *x, const stream_part *part, siz
         values[j] = vec_q4_block(part->codes[j] + b * RGI_Q4_BLOCK_BYTES, part->steps[j] + s);
         __builtin_prefetch(part->codes[j] + b * RGI_Q4_BLOCK_BYTES + STREAM_AHEAD);
     }
-    VEC_UNROLL for (size_t q = 0; q < 4; q++)
+    VEC_UNROLL for (unsigned q = 0; q < 4; q++)
     {
         if (q < first || q >= end) continue;
         const size_t i = b * RGI_Q4_BLOCK + q * RGI_Q4_GROUP;
+        vf *strand = sums + q % 2 * STREAMS;
         if (type == BOTH_BF16) {
             vf row = vf_load((const float *)(const void *)(x + i * sizeof(uint16_t)));
             VEC_HOLD(row);
-            VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) sums[j] = vec_dot(sums[j], row, values[j].bits[q][0]);
+            VEC_UNROLL for (size_t j = 0; j < STREAMS; j++)
+            {
+                strand[j] = vec_dot(strand[j], row, vec_q4_values(&values[j], q, 0));
+                VEC_HOLD(strand[j]);
+            }
             continue;
         }
         VEC_UNROLL for (size_t v = 0; v < RGI_Q4_GROUP / 2 / VL; v++)
@@ -90,9 +97,9 @@ VEC_BODY void stream_block(vf *sums, const char *x, const stream_part *part, siz
             VEC_UNROLL for (size_t j = 0; j < STREAMS; j++)
             {
                 vf even, odd;
-                vf_widen_pairs(values[j].bits[q][v], &even, &odd);
-                sums[j] = vf_fma(even_x, even, sums[j]);
-                sums[j] = vf_fma(odd_x, odd, sums[j]);
+                vf_widen_pairs(vec_q4_values(&values[j], q, v), &even, &odd);
+                strand[j] = vf_fma(even_x, even, strand[j]);
+                strand[j] = vf_fma(odd_x, odd, strand[j]);
             }
         }
     }
@@ -104,10 +111,10 @@ VEC_APART static void some_bf16(vf *sums, const char *x, const stream_part *part
 
 VEC_BODY void stream_some(vf *sums, const char *x, const stream_part *part, size_t b, size_t first, size_t end, int type)
 {
-    vf some[STREAMS];
-    VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) some[j] = sums[j];
+    vf some[2 * STREAMS];
+    VEC_UNROLL for (size_t j = 0; j < 2 * STREAMS; j++) some[j] = sums[j];
     (type == BOTH_BF16 ? some_both_bf16 : some_bf16)(some, x, part, b, first, end);
-    VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) sums[j] = some[j];
+    VEC_UNROLL for (size_t j = 0; j < 2 * STREAMS; j++) sums[j] = some[j];
 }
 
 /* A chunk may begin and end within a block. */
@@ -115,15 +122,15 @@ VEC_BODY void stream_q4(const char *x, const stream_part *part, int type)
 {
     const size_t n_before = part->from % RGI_Q4_BLOCK / RGI_Q4_GROUP, end = part->from + part->k, last = end / RGI_Q4_BLOCK, n_left = end % RGI_Q4_BLOCK / RGI_Q4_GROUP;
     size_t b = part->from / RGI_Q4_BLOCK;
-    vf sums[STREAMS];
-    VEC_UNROLL for (size_t j = 0; j < STREAMS; j++) sums[j] = vf_zero();
+    vf sums[2 * STREAMS];
+    VEC_UNROLL for (size_t j = 0; j < 2 * STREAMS; j++) sums[j] = vf_zero();
     if (n_before) {
         stream_some(sums, x, part, b, n_before, b < last ? 4 : n_left, type);
         b++;
     }
     for (; b < last; b++) stream_block(sums, x, part, b, 0, 4, type);
     if (n_left && b == last) stream_some(sums, x, part, b, 0, n_left, type);
-    stream_done(part, sums);
+    stream_done(part, sums, 2);
 }
 
 /* One function for each, so that the compiler does not run out of registers. */
@@ -143,8 +150,9 @@ static void stream_prepare(stream_part *part, const rgi_stream *s, size_t i, siz
         part->codes[j] = (const unsigned char *)s->codes + n * s->row_bytes;
         if (s->type != RG_TYPE_Q4) continue;
         const size_t first = from / RGI_Q4_BLOCK, n_groups = 4 * ((from + part->k + RGI_Q4_BLOCK - 1) / RGI_Q4_BLOCK - first);
-        __builtin_prefetch(s->groups + n * s->row_groups + 4 * first + STREAM_GROUPS_AHEAD);
-        vec_q4_steps(part->steps[j], s->groups + n * s->row_groups + 4 * first, n_groups);
+        const uint8_t *groups = s->groups + n * s->row_groups + 4 * first;
+        for (size_t at = 0; at < n_groups; at += 64) __builtin_prefetch(groups + at + STREAM_GROUPS_AHEAD);
+        vec_q4_steps(part->steps[j], groups, n_groups);
     }
 }
 
@@ -160,8 +168,7 @@ static bool stream(const rgi_stream *s)
     for (size_t i = 0; i < RGI_TILE_ROWS; i++)
         for (size_t from = 0; from < k; from += chunk, n++) {
             stream_prepare(&parts[n % 2], s, i, from, chunk);
-            if (n) multiply(s->x->rows, &parts[(n - 1) % 2]);
+            multiply(s->x->rows, &parts[n % 2]);
         }
-    multiply(s->x->rows, &parts[(n - 1) % 2]);
     return true;
 }

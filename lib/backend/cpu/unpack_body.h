@@ -24,7 +24,12 @@ static void unpack_q4(uint16_t *to, const unsigned char *codes, const uint8_t *g
         uint16_t steps[4];
         for (size_t j = 0; j < 4; j++) steps[j] = (uint16_t)(RGI_Q4_STEP * groups[at / RGI_Q4_GROUP + j]);
         const vec_q4 values = vec_q4_block(codes + at / RGI_Q4_BLOCK * RGI_Q4_BLOCK_BYTES, steps);
-        memcpy(to, &values, sizeof values);
+        VEC_UNROLL for (unsigned q = 0; q < 4; q++)
+            VEC_UNROLL for (size_t v = 0; v < RGI_Q4_GROUP / 2 / VL; v++)
+            {
+                const vf bits = vec_q4_values(&values, q, v);
+                memcpy(to + q * RGI_Q4_GROUP + v * 2 * VL, &bits, sizeof bits);
+            }
     }
     for (; at < first + n; at++) *to++ = rgi_q4_value(codes, groups, at);
 }

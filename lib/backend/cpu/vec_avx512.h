@@ -117,23 +117,26 @@ static inline void vec_q4_steps(uint16_t *steps, const uint8_t *groups, size_t n
     for (; n; n--) *steps++ = (uint16_t)(RGI_Q4_STEP * *groups++);
 }
 
-/* The values of a block of RG_TYPE_Q4: steps[q] is added to the bits of group q. Only the lower 5 bits of an index count, and both halves of the table are alike. */
+/* A block of RG_TYPE_Q4: steps[q] is added to the bits of group q. Values are made when they are used. */
 typedef struct vec_q4 {
-    vf bits[4][1];
+    __m512i codes;
+    const uint16_t *steps;
 } vec_q4;
-
-static inline vf vec_look_up(__m512i codes, uint16_t step)
-{
-    const __m512i values = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)rgi_q4_values));
-    return _mm512_castsi512_ps(_mm512_add_epi16(_mm512_permutexvar_epi16(codes, values), _mm512_set1_epi16((short)step)));
-}
 
 static inline vec_q4 vec_q4_block(const unsigned char *words, const uint16_t steps[4])
 {
     __m512i codes = _mm512_loadu_si512(words);
     VEC_HOLD(codes);
-    return (vec_q4){ { { vec_look_up(codes, steps[0]) }, { vec_look_up(_mm512_srli_epi16(codes, 4), steps[1]) },
-                       { vec_look_up(_mm512_srli_epi16(codes, 8), steps[2]) }, { vec_look_up(_mm512_srli_epi16(codes, 12), steps[3]) } } };
+    return (vec_q4){ codes, steps };
+}
+
+/* Only the lower 5 bits of an index count, and both halves of the table are alike. */
+static inline vf vec_q4_values(const vec_q4 *block, unsigned q, size_t v)
+{
+    (void)v;
+    const __m512i values = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)rgi_q4_values));
+    const __m512i codes = q ? _mm512_srli_epi16(block->codes, (int)(4 * q)) : block->codes;
+    return _mm512_castsi512_ps(_mm512_add_epi16(_mm512_permutexvar_epi16(codes, values), _mm512_set1_epi16((short)block->steps[q])));
 }
 
 #endif

@@ -147,4 +147,6 @@ static inline vec_q4 vec_q4_block(const unsigned char *words, const uint16_t ste
     return to;
 }
 
+static inline vf vec_q4_values(const vec_q4 *block, unsigned q, size_t v) { return block->bits[q][v]; }
+
 #endif
