@@ -5,7 +5,7 @@
 
 #define STRAIGHT_ROWS 96 /* of products with the gates' weights */
 #define FEW_ROWS 5       /* so few are done when their weights have come from memory */
-#define STREAM_TASKS 8   /* that read the same streams, one after the other */
+#define STREAM_TASKS 20  /* that read the same streams, one after the other */
 #define MOST_ROWS 1024 /* rows packed at a time; more go through the weights again */
 #define UNPACKED_BYTES ((size_t)512 << 10) /* of columns that are unpacked together, so that they stay in the second cache */
 
