@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "command.h"
 #include "complain.h"
+#include "ctrl_c.h"
 #include "json_out.h"
 #include "open_model.h"
 #include "progress_bar.h"
@@ -139,11 +140,12 @@ int cmd_convert(int argc, char **argv)
     static const usage about = {
         "convert", "IN OUT [--quantize q8]",
         "Write a model as one native file, which has the tokenizer inside and a checksum for each tensor, opens without being read, and decodes two to four times as fast with 8 or 4 bits. "
-        "Nothing is at OUT until the file is complete.",
+        "What is at OUT stays until the new file is complete, and is then replaced: a link too, by a file that only its owner reads and writes. A native file at IN is verified first.",
         MODEL_NOTES,
     };
     if (!options_parse_operands(&n_operands, 2, 2, &code, argc, argv, &about, table, sizeof table / sizeof *table)) return code;
     if (calibrate && (code = text_input_read(&text, calibrate))) return code;
+    ctrl_c_catch_ends();
     rg_model_options *host = make_model_options(&opening, argv[1], &code);
     if (!host) {
         free(text.bytes);

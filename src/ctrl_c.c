@@ -30,6 +30,17 @@ const rg_interrupt *ctrl_c_catch(void)
     return interrupt;
 }
 
+void ctrl_c_catch_ends(void)
+{
+    static const int ends[] = { SIGTERM, SIGHUP };
+    if (!ctrl_c_catch()) return;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        struct sigaction old, action = { .sa_handler = on_sigint };
+        sigemptyset(&action.sa_mask);
+        if (sigaction(ends[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN) sigaction(ends[i], &action, NULL);
+    }
+}
+
 bool ctrl_c_pressed(void)
 {
     return interrupt && rg_interrupt_is_set(interrupt);

@@ -83,7 +83,8 @@ static int run_verb(const char *name, int argc, char **argv)
 int main(int argc, char **argv)
 {
     occupy_standard_descriptors();
-    signal(SIGPIPE, SIG_IGN); /* a reader that leaves is a failed write, to be told like any other */
+    signal(SIGPIPE, SIG_IGN); /* a reader that leaves is a failed write, to be told like any other, */
+    signal(SIGXFSZ, SIG_IGN); /* and so is a file that may not grow */
 
     const char *first = argc > 1 ? argv[1] : "";
     if (argc < 2) return complain_usage("a verb is missing");

@@ -90,7 +90,7 @@ typedef struct rg_native_info {
     uint64_t file_bytes;
     uint64_t tokenizer_bytes; /**< 0: there is none */
     size_t n_tensors;
-    unsigned char model_id[16]; /**< as rg_model_get_id gives it with RG_WINDOW_DEEPMIND */
+    unsigned char model_id[16]; /**< as the file tells it: what rg_model_get_id gave with RG_WINDOW_DEEPMIND when it was made. A model that is opened computes its own, and states belong to that */
 } rg_native_info;
 
 /** One tensor of a native file. */

@@ -44,7 +44,7 @@ typedef struct converter {
 
 static const char *type_word(int type)
 {
-    static const char *const words[] = { "as stored", "f32", "f16", "bf16", "q8", "q4" };
+    static const char *const words[] = { "", "f32", "f16", "bf16", "q8", "q4" };
     return words[type];
 }
 
@@ -117,14 +117,49 @@ static rg_status plan_jobs(converter *c)
     return status;
 }
 
-/* Where the model comes from, when the host does not say: the last part of its name. */
-static const char *source_name(const char *model)
+/* Where the model comes from, when nobody says: the last part of its name, without slashes behind it, or the hub id. A new block. */
+static char *source_name(const converter *c, const char *model)
 {
-    const char *name = model;
-    if (rgi_is_hub_id(model)) return model;
-    for (const char *at = model; *at; at++)
-        if (*at == '/' && at[1] && at[1] != '/') name = at + 1;
+    const rg_allocator *allocator = &c->host->allocator;
+    size_t end = strlen(model), begin;
+    while (end > 1 && model[end - 1] == '/') end--;
+    for (begin = end; begin > 0 && model[begin - 1] != '/';) begin--;
+    if (rgi_is_hub_id(model) && strncmp(c->source.config_path, model, strlen(model)) != 0) begin = 0; /* it was found elsewhere */
+    const bool is_dots = strspn(model + begin, ".") == end - begin; /* a name for here or above tells nothing */
+    char *name = is_dots ? rgi_copy_string(allocator, "a folder without a name") : rgi_copy_string(allocator, model + begin);
+    if (name && !is_dots) name[end - begin] = 0;
     return name;
+}
+
+/* What is said of a model's origin under a key: what the options say, or the native file that it is made from, or else `otherwise`. */
+static rg_status put_origin(const converter *c, const char *key, const char *option, const char *otherwise)
+{
+    char *inherited = NULL;
+    rg_status status = RG_OK;
+    if (!option && c->source.is_native) status = rgi_manifest_text(&inherited, c->host, c->source.manifest, c->source.manifest_bytes, key);
+    if (status == RG_OK) rgi_manifest_put_text(c->manifest, key, option ? option : inherited ? inherited : otherwise);
+    rgi_free(&c->host->allocator, inherited);
+    return status;
+}
+
+/* What became of the matrices, and how. */
+static void write_quantisation(const converter *c, rgi_manifest_out *m)
+{
+    const rgi_stream_job *matrix = NULL;
+    bool is_calibrated = false;
+    int again = 0;
+    for (size_t i = 1; i < c->n_jobs; i++) {
+        const rgi_stream_job *job = &c->jobs[i];
+        if (job->rank == 2 && (!matrix || rgi_is_quantized(job->type))) matrix = matrix && rgi_is_quantized(matrix->type) ? matrix : job;
+        if (rgi_is_quantized(job->from->type) && job->type != job->from->type) again = job->from->type;
+    }
+    for (size_t i = 0; i < c->n_jobs; i++) is_calibrated = is_calibrated || (c->jobs[i].importance && c->jobs[i].type != c->jobs[i].from->type);
+    rgi_manifest_open_mapping(m, "quantisation", false);
+    if (matrix) rgi_manifest_put_text(m, "matrices", type_word(matrix->type));
+    rgi_manifest_put_text(m, "embedding", type_word(c->jobs[0].type));
+    if (again) rgi_manifest_put_text(m, "quantised_before_as", type_word(again));
+    if (is_calibrated) rgi_manifest_put_int(m, "calibrated_on_bytes", (int64_t)c->options->text_bytes);
+    rgi_manifest_close_mapping(m);
 }
 
 static void write_tokenizer(const converter *c, rgi_manifest_out *m)
@@ -153,16 +188,15 @@ static rg_status write_manifest(converter *c, const char *model)
     char made_by[64];
     snprintf(made_by, sizeof made_by, "librecurrentgemma %s", rg_version());
     rgi_manifest_put_text(m, "made_by", made_by);
-    rgi_manifest_put_text(m, "source", o->source ? o->source : source_name(model));
-    rgi_manifest_put_text(m, "licence", o->licence ? o->licence : "that of the source: its terms of use apply to these weights");
-    rgi_manifest_open_mapping(m, "quantisation", false);
-    rgi_manifest_put_text(m, "matrices", type_word(o->type));
-    rgi_manifest_put_text(m, "embedding", type_word(o->head_type ? o->head_type : o->type));
-    if (c->calibration.n > 0) rgi_manifest_put_int(m, "calibrated_on_bytes", (int64_t)o->text_bytes);
-    rgi_manifest_close_mapping(m);
+    char *name = source_name(c, model);
+    rg_status status = name ? put_origin(c, "source", o->source, name) : RG_ERR_MEMORY;
+    rgi_free(&c->host->allocator, name);
+    if (status == RG_OK) status = put_origin(c, "licence", o->licence, "that of the source: its terms of use apply to these weights");
+    if (status != RG_OK) return rgi_fail_plain(c->error, status);
+    write_quantisation(c, m);
     if (c->tokenizer) write_tokenizer(c, m);
     rgi_config_write(&c->config, m);
-    const rg_status status = rgi_manifest_out_end(m, &c->manifest_text, &c->manifest_bytes);
+    status = rgi_manifest_out_end(m, &c->manifest_text, &c->manifest_bytes);
     return status == RG_OK ? status : rgi_fail_plain(c->error, status);
 }
 
@@ -247,11 +281,12 @@ rg_status rgi_convert(const char *path, const char *model, const rgi_host *host,
     converter c = { .host = host, .host_options = host_options, .options = options, .error = error };
     rg_status status = rgi_model_files_open(&c.source, host, model, host_options, error);
     if (status == RG_OK) status = rgi_config_of(&c.config, host, &c.source, error);
+    if (status == RG_OK && !rgi_crew_init(&c.crew, host, host_options)) status = rgi_fail_plain(error, RG_ERR_MEMORY);
+    if (status == RG_OK && c.source.is_native) status = rgi_native_verify(&c.source, host, &c.crew, error); /* or damage would get checksums of its own */
     if (status == RG_OK && options->text) status = rgi_calibrate(&c.calibration, host, model, host_options, options->text, options->text_bytes, error);
     if (status == RG_OK) status = plan_jobs(&c);
     if (status == RG_OK) status = load_tokenizer(&c);
     if (status == RG_OK) status = write_manifest(&c, model);
-    if (status == RG_OK && !rgi_crew_init(&c.crew, host, host_options)) status = rgi_fail_plain(error, RG_ERR_MEMORY);
     if (status == RG_OK) status = write_file(&c, path);
     rgi_crew_clear(&c.crew);
     rgi_manifest_out_free(c.manifest);

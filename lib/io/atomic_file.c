@@ -59,6 +59,18 @@ static rg_status create(rgi_atomic_file *file)
     }
 }
 
+/* What is there already is replaced when it is a file, or a link: a device or a pipe would be lost to everybody. A file that may not be read may still be replaced. */
+static rg_status check_target(const rgi_atomic_file *file)
+{
+    const rg_io *io = &file->host->io;
+    void *handle = NULL;
+    int system_error = 0;
+    const rg_status status = io->open(io->user, &handle, file->target, RG_IO_READ, &system_error);
+    if (status == RG_OK) io->close_read(io->user, handle);
+    if (status == RG_ERR_NOT_FOUND || (status == RG_ERR_IO && (system_error == EACCES || system_error == EPERM || system_error == ELOOP))) return RG_OK;
+    return status == RG_OK ? status : fail(file, status, system_error, "replace");
+}
+
 rg_status rgi_atomic_file_open(rgi_atomic_file *file, const rgi_host *host, const char *path, rg_error *error)
 {
     *file = (rgi_atomic_file){ .host = host, .error = error };
@@ -70,8 +82,9 @@ rg_status rgi_atomic_file_open(rgi_atomic_file *file, const rgi_host *host, cons
     rg_status status = file->target && file->temporary ? RG_OK : rgi_fail_plain(error, RG_ERR_MEMORY);
     if (status == RG_OK) {
         strcpy(file->temporary, path);
-        status = create(file);
+        status = check_target(file);
     }
+    if (status == RG_OK) status = create(file);
     if (status != RG_OK) clear(file);
     return status;
 }

@@ -174,3 +174,45 @@ rg_status rgi_manifest_read(rgi_manifest *manifest, const rgi_host *host, const 
     rgi_free(&host->allocator, r.keys);
     return status;
 }
+
+/* An event of a checked manifest. *is_next: the value of the key comes next. */
+static rg_status look_for(char **text, const rgi_host *host, const yaml_event_t *event, const char *key, size_t *depth, bool *is_key, bool *is_next)
+{
+    const bool is_scalar = event->type == YAML_SCALAR_EVENT, begins = event->type == YAML_MAPPING_START_EVENT || event->type == YAML_SEQUENCE_START_EVENT;
+    const bool ends = event->type == YAML_MAPPING_END_EVENT || event->type == YAML_SEQUENCE_END_EVENT;
+    if (*depth == 1 && *is_key && is_scalar) {
+        *is_next = strcmp((const char *)event->data.scalar.value, key) == 0;
+        *is_key = false;
+    } else if (*depth == 1 && !*is_key && (is_scalar || begins)) {
+        if (is_scalar && *is_next && !(*text = rgi_copy_string(&host->allocator, (const char *)event->data.scalar.value))) return RG_ERR_MEMORY;
+        *is_next = false;
+        *is_key = true;
+    }
+    *depth += begins;
+    *depth -= ends;
+    return RG_OK;
+}
+
+rg_status rgi_manifest_text(char **text, const rgi_host *host, const char *manifest, size_t bytes, const char *key)
+{
+    yaml_parser_t parser;
+    rg_status status = RG_OK;
+    size_t depth = 0;
+    bool is_key = true, is_next = false, is_over = false;
+    *text = NULL;
+    if (!yaml_parser_initialize(&parser)) return RG_ERR_MEMORY;
+    yaml_parser_set_input_string(&parser, (const unsigned char *)manifest, bytes);
+    yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
+    while (status == RG_OK && !is_over && !*text) {
+        yaml_event_t event;
+        if (!yaml_parser_parse(&parser, &event)) {
+            status = RG_ERR_MEMORY; /* what else could be wrong was found when it was checked */
+            break;
+        }
+        is_over = event.type == YAML_STREAM_END_EVENT;
+        status = look_for(text, host, &event, key, &depth, &is_key, &is_next);
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser);
+    return status;
+}

@@ -17,6 +17,9 @@ typedef struct rgi_manifest {
  * RG_ERR_MEMORY. libyaml takes its memory from malloc. */
 rg_status rgi_manifest_read(rgi_manifest *manifest, const rgi_host *host, const char *text, size_t bytes, const char *path, uint64_t offset, rg_error *error);
 
+/* What a checked manifest says under a key of its outermost mapping: a new block, or NULL, *text then, when it says nothing there or no single value. RG_ERR_MEMORY. */
+rg_status rgi_manifest_text(char **text, const rgi_host *host, const char *manifest, size_t bytes, const char *key);
+
 /* Writing one: a mapping that is open while members are put. The first failure stays, and end tells of it. */
 typedef struct rgi_manifest_out rgi_manifest_out;
 

@@ -122,7 +122,8 @@ static void write_number(char text[64], double value, int n)
     snprintf(digits, sizeof digits, "%.*e", n - 1, value);
     if (*from == '-') *to++ = *from++;
     *to++ = *from++;
-    if (n > 1) *to++ = '.';
+    *to++ = '.';
+    if (n == 1) *to++ = '0'; /* without a point YAML 1.1 takes it for text */
     while (*from && *from != 'e' && (*from < '0' || *from > '9')) from++;
     while (*from) *to++ = *from++;
     *to = 0;

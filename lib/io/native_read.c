@@ -247,6 +247,8 @@ static rg_status parse_directory(native_reader *r)
     if (n == 0 || (names_end + 15) / 16 * 16 + HASH_BYTES != h->directory_bytes) return refuse(r, RG_ERR_FORMAT, h->directory_offset, "directory", "its size does not fit its counts");
     for (uint64_t i = RGI_DIRECTORY_TOKENIZER_HASH + HASH_BYTES; i < RGI_DIRECTORY_HEAD_BYTES; i++)
         if (head[i]) return refuse(r, RG_ERR_FORMAT, h->directory_offset + i, "directory", "not zero");
+    for (uint64_t i = 0; i < HASH_BYTES && !h->tokenizer_bytes; i++)
+        if (head[RGI_DIRECTORY_TOKENIZER_HASH + i]) return refuse(r, RG_ERR_FORMAT, h->directory_offset + RGI_DIRECTORY_TOKENIZER_HASH + i, "directory", "a tokenizer's hash, and there is no tokenizer");
     for (uint64_t i = names_end; i < h->directory_bytes - HASH_BYTES; i++)
         if (head[i]) return refuse(r, RG_ERR_FORMAT, h->directory_offset + i, "directory", "not zero");
     memcpy(c->model_id.bytes, head + RGI_DIRECTORY_MODEL_ID, HASH_BYTES);

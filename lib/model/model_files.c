@@ -35,11 +35,11 @@ static rg_status open_file(rgi_checkpoint *checkpoint, const rgi_host *host, con
     return rgi_fail(error, RG_ERR_NOT_FOUND, RG_NO_OFFSET, "%s: this file is not a model; a model is a native file, one that torch.save wrote, or the folder that its files are in", path);
 }
 
-/* Whether a name is that of a folder or a file; a host that cannot tell folders says no. */
+/* Whether a name is that of a folder or a file; a host that cannot tell folders knows files alone. */
 static bool is_there(const rgi_host *host, const char *name)
 {
     int is_directory = 0, system_error = 0;
-    if (!host->io.is_directory || host->io.is_directory(host->io.user, name, &is_directory, &system_error) != RG_OK) return false;
+    if (host->io.is_directory && host->io.is_directory(host->io.user, name, &is_directory, &system_error) != RG_OK) return false;
     return is_directory || rgi_probe_file(host, name, NULL) == RG_OK;
 }
 

@@ -32,7 +32,7 @@ static float tree(float *lanes, size_t n)
 static float defined(const rung *r, const float *x, const float *w, size_t k, int type, bool is_rounded)
 {
     const bool is_dot = r->has_dot && is_rounded;
-    const size_t most = is_dot ? 2560 : 1280, n_chunks = (k + most - 1) / most, chunk = (k / n_chunks + 31) / 32 * 32;
+    const size_t most = is_dot ? 2560 : 1280, n_chunks = (k + most - 1) / most, chunk = (k / n_chunks + 63) / 64 * 64;
     float sum = 0;
     for (size_t from = 0; from < k; from += chunk) {
         float lanes[16] = { 0 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Weights of 8 and 4 bits. What a number means is computed here a second time, by its definition in words; products then have to be, bit for bit, those of bfloat16
- * weights of the same values times each row's scale, on every rung, for one row and for many; and close to exact ones on every backend. */
+ * weights of the same values times each row's scale, with 4 bits in two sums of every other step, on every rung, for one row and for many; and close to exact ones on every backend. */
 #include <math.h>
 
 #include "kernel_check.h"
@@ -62,6 +62,35 @@ static void multiply(rgi_backend *backend, float *y, const float *x, const rg_te
     CHECK_RUN(backend, rgi_matmul(backend, &args));
 }
 
+/* Whether weights of 4 bits have two sums, of even and of odd steps along K. */
+static bool is_braided(const char *set, int type, bool is_rounded)
+{
+    const bool has_own_order = is_rounded && (strcmp(set, "cpu:amx-bf16") == 0 || strcmp(set, "cpu:neon-bf16") == 0);
+    return type == RG_TYPE_Q4 && strncmp(set, "cpu:", 4) == 0 && !has_own_order;
+}
+
+/* The products of bfloat16 values chunk by chunk: first with the odd steps of x at zero, then with the even ones. Adding zeros changes no sum. */
+static void multiply_braided(rgi_backend *backend, float *y, const float *x, const quantized *q, size_t m, size_t most)
+{
+    const size_t n = q->w.shape[0], k = q->w.shape[1], n_chunks = (k + most - 1) / most, chunk = (k / n_chunks + 63) / 64 * 64;
+    float *some = malloc(m * chunk * sizeof *some), *part = malloc(m * n * sizeof *part);
+    uint16_t *values = malloc(n * chunk * sizeof *values);
+    REQUIRE(some && part && values);
+    for (size_t from = 0; from < k; from += chunk) {
+        const size_t length = k - from < chunk ? k - from : chunk;
+        const rg_tensor w = rgi_tensor(values, 0, RG_TYPE_BF16, n, length, 0);
+        for (size_t c = 0; c < n; c++) memcpy(values + c * length, q->halves + c * k + from, length * sizeof *values);
+        for (size_t strand = 0; strand < 2 && strand * 32 < length; strand++) {
+            for (size_t i = 0; i < m * length; i++) some[i] = i % length / 32 % 2 == strand ? x[i / length * k + from + i % length] : 0;
+            multiply(backend, part, some, &w, m, false);
+            for (size_t i = 0; i < m * n; i++) y[i] = from || strand ? y[i] + part[i] : part[i];
+        }
+    }
+    free(some);
+    free(part);
+    free(values);
+}
+
 static void try_product(const char *set, int type, int compute, const shape *s, unsigned n_threads)
 {
     const size_t m = s->m, n = s->n, k = s->k;
@@ -73,8 +102,9 @@ static void try_product(const char *set, int type, int compute, const shape *s, 
     rgi_backend *backend = open_with(set, compute, n_threads);
     multiply(backend, y, x, &q.w, m, false);
     multiply(backend, added, x, &q.w, m, true);
-    multiply(backend, plain, x, &q.values, m, false);
     const bool is_exact = strcmp(set, "blis") != 0, is_rounded = check_rounds(set) && compute != RG_TYPE_F32;
+    if (is_braided(set, type, is_rounded)) multiply_braided(backend, plain, x, &q, m, is_rounded && strcmp(set, "cpu:avx512-bf16") == 0 ? 2560 : 1280);
+    else multiply(backend, plain, x, &q.values, m, false);
     size_t n_other = 0, n_far = 0;
     for (size_t i = 0; i < m * n; i++) {
         const size_t r = i / n, c = i % n;

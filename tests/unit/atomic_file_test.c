@@ -205,7 +205,7 @@ TEST(a_fault_at_any_file_function_leaves_the_old_file_or_the_new)
         }
         n_places = at - 2;
     }
-    CHECK_EQUAL(n_places, 8); /* open, write x 3, sync, close_write, rename, sync_directory */
+    CHECK_EQUAL(n_places, 9); /* looking at what is there, open, write x 3, sync, close_write, rename, sync_directory */
     printf("%zu faults injected at %zu places\n", n_faults, n_places);
 }
 
@@ -216,7 +216,7 @@ TEST(a_temporary_file_that_cannot_be_removed_stays_and_disturbs_nobody)
     strcpy(path, in_folder("target"));
     put_old(path);
     for (size_t i = 1; i <= 3; i++) {
-        faulty f = { .fail_at = i + 1, .fails_from_there = true }; /* the first write: i names are tried */
+        faulty f = { .fail_at = i + 2, .fails_from_there = true }; /* the first write: i names are tried */
         const rgi_host host = host_of(&f);
         CHECK_EQUAL(save(&host, path, NULL), RG_ERR_IO);
         CHECK_EQUAL(count_entries(folder, ".tmp"), i);
@@ -305,6 +305,11 @@ TEST(any_path_that_can_be_saved_to_is_saved_to)
 TEST(paths_that_cannot_be_saved_to_say_why)
 {
     rg_error error = RG_ERROR_INIT;
+    struct stat facts;
+    REQUIRE(mkfifo(in_folder("pipe"), 0600) == 0); /* as with a device, what others have open by that name would be gone */
+    CHECK_EQUAL(save_plainly(in_folder("pipe"), &error), RG_ERR_IO);
+    CHECK(strstr(error.message, "pipe: ") && stat(in_folder("pipe"), &facts) == 0 && S_ISFIFO(facts.st_mode));
+    unlink(in_folder("pipe"));
     CHECK_EQUAL(save_plainly(in_folder("no such folder/file"), &error), RG_ERR_NOT_FOUND);
     CHECK(strstr(error.message, "no such folder/file: no such file or folder"));
     REQUIRE(mkdir(in_folder("directory"), 0700) == 0);
@@ -340,7 +345,7 @@ static rg_status open_taken(void *user, void **file, const char *path, int mode,
 {
     (void)file;
     (void)path;
-    (void)mode;
+    if (mode == RG_IO_READ) return RG_ERR_NOT_FOUND;
     ++*(size_t *)user;
     *system_error = EEXIST;
     return RG_ERR_IO;
@@ -362,9 +367,9 @@ TEST(names_that_are_all_taken_are_an_error)
 
 static rg_status make_nothing(void *user, void **file, const char *path, int mode, int *system_error)
 {
+    if (mode == RG_IO_READ) return RG_ERR_NOT_FOUND;
     (void)path;
-    (void)mode;
-    (void)system_error;
+        (void)system_error;
     *file = user;
     return RG_OK;
 }

@@ -317,6 +317,9 @@ static void check_numbers(const double *values, size_t n, bool is_float)
         const bool is_same = is_float ? (float)back == (float)values[i] : back == values[i];
         if (!is_same || signbit(back) != signbit(values[i])) printf("%a is written as %.*s, and read as %a\n", values[i], (int)length, at, back);
         CHECK(is_same && signbit(back) == signbit(values[i]));
+        const size_t point = strcspn(at, ".");
+        CHECK(point < length); /* or YAML 1.1 takes it for text */
+        if (digits == 2 && at[point + 1] == '0') digits = 1;
         if (digits > 1) { /* one digit less is another number */
             char fewer[64];
             snprintf(fewer, sizeof fewer, "%.*e", digits - 2, values[i]);

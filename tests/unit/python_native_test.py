@@ -234,6 +234,10 @@ def what_cannot_be_converted_is_an_error_with_a_name():
         ):
             raises(kind, rg.convert, FOLDER, left.path, **options)
             left.check()
+        for model, path in ((FOLDER + "\0zzz", left.path), (FOLDER, left.path + "\0.rgm")):  # C would end the names there
+            raises(ValueError, rg.convert, model, path)
+            left.check()
+        raises(ValueError, rg.Model.open, "demo\0zzz")
     assert raises(rg.Error, rg.convert, FOLDER, "/no/such/folder/model.rgm").name == "RG_ERR_NOT_FOUND"
 
 

@@ -64,4 +64,7 @@ def c_string(text):
 
 
 def path_bytes(path):
-    return os.fsencode(os.fspath(path))
+    data = os.fsencode(os.fspath(path))
+    if b"\0" in data:
+        raise ValueError("the path holds a NUL character")
+    return data

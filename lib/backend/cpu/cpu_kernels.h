@@ -33,7 +33,6 @@ typedef struct rgi_packed {
     size_t n_rows, k;
     int w_type;
     bool is_rounded; /* to bfloat16, as compute=bf16 asks; only where w_type is RG_TYPE_BF16 */
-    bool is_braided; /* even and odd steps of RGI_TILE_DEPTH along K have sums of their own: weights of 4 bits come so fast that one sum could not be added to in time */
 } rgi_packed;
 
 /* Where weights lie: row n begins at w + n / RGI_TILE_ROWS * block_bytes + n % RGI_TILE_ROWS * row_bytes, and steps of RGI_TILE_DEPTH elements are
@@ -59,6 +58,7 @@ typedef struct rgi_product {
     rgi_weights_at w;
     size_t n_columns;    /* at most RGI_PRODUCT_COLUMNS */
     float *wide;         /* room for RGI_PRODUCT_COLUMNS * RGI_WIDE_DEPTH; NULL: weights are widened each time they are used */
+    bool is_braided;     /* even and odd steps of RGI_TILE_DEPTH along K have sums of their own, as `stream` has them for weights of 4 bits: those of one row come so fast that one sum could not be added to in time */
 } rgi_product;
 
 /* The same for all rows of x and a part of K. Sums of finished parts wait in memory, in the kernel's own order, which changes no bit of them. */

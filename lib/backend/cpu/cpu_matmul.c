@@ -119,7 +119,7 @@ static void multiply_quantized(const rgi_products *p, const desk *d, const rg_te
             const size_t n_columns = rgi_min_size(most, columns->n_columns - done);
             const rgi_product product = {
                 .sums = sums + i * columns->n_columns + done, .sums_stride = RGI_PRODUCT_COLUMNS, .x = &p->packed, .first_row = m, .n_rows = n_rows,
-                .w = rgi_unpack_columns(p, w, columns->n + i * columns->apart + done, n_columns, 0, k, d->unpacked), .n_columns = n_columns, .wide = d->wide,
+                .w = rgi_unpack_columns(p, w, columns->n + i * columns->apart + done, n_columns, 0, k, d->unpacked), .n_columns = n_columns, .wide = d->wide, .is_braided = w->type == RG_TYPE_Q4,
             };
             p->backend->kernels->product(&product);
         }
@@ -201,7 +201,7 @@ static rg_status run_products(rgi_cpu_backend *backend, rgi_products *p, int w_t
 {
     const size_t rows = p->x->shape[0];
     p->backend = backend;
-    p->packed = (rgi_packed){ .k = p->x->shape[1], .w_type = rgi_cpu_multiplied_type(w_type), .is_rounded = rgi_cpu_rounds(backend, w_type), .is_braided = w_type == RG_TYPE_Q4 };
+    p->packed = (rgi_packed){ .k = p->x->shape[1], .w_type = rgi_cpu_multiplied_type(w_type), .is_rounded = rgi_cpu_rounds(backend, w_type) };
     p->unpacked_k = rgi_is_quantized(w_type) ? p->packed.k : 0;
     const size_t most = backend->kernels->part_depth && p->packed.is_rounded ? RGI_PART_ROWS : MOST_ROWS;
     rg_status status = RG_OK;

@@ -118,7 +118,7 @@ static size_t chunk_of(const rgi_product *p, int type) { return chunk_along(p->x
 
 static tile_at tiles_at(const rgi_product *p, size_t from, size_t chunk, size_t first, size_t last)
 {
-    return (tile_at){ p, from, from, p->x->k - from < chunk ? p->x->k - from : chunk, p->x->is_braided ? 2 : 1, first, last };
+    return (tile_at){ p, from, from, p->x->k - from < chunk ? p->x->k - from : chunk, p->is_braided ? 2 : 1, first, last };
 }
 
 /* Whether there is a strand after this one, which is moved on to it then. */
@@ -258,7 +258,7 @@ VEC_BODY void product_stream(const rgi_product *p, int type)
 VEC_BODY void product_few(const rgi_product *p, int type)
 {
     const size_t chunk = chunk_of(p, type), n_tiles = p->n_columns / STREAMS;
-    if (p->n_rows == 1 && p->n_columns == RGI_PRODUCT_COLUMNS && !p->w.is_packed && !p->x->is_braided) {
+    if (p->n_rows == 1 && p->n_columns == RGI_PRODUCT_COLUMNS && !p->w.is_packed && !p->is_braided) {
         product_stream(p, type);
         return;
     }
