@@ -132,7 +132,7 @@ int cmd_convert(int argc, char **argv)
         OPTION_CHOICE(0, "head", "as-matrices|bf16|q8|q4", &head, "what the embedding becomes, which is the output matrix too (default: as all matrices)"),
         OPTION_TEXT(0, "calibrate", "FILE", &calibrate, "a text like those that the model will read; errors of weights then count by how large the numbers are that they meet there"),
         OPTION_FLAG(0, "requantize", &may_requantize, "bring weights that have 8 bits to 4, though errors add up"),
-        OPTION_TEXT(0, "source", "TEXT", &source, "what the manifest says of where the model comes from (default: the last part of IN)"),
+        OPTION_TEXT(0, "source", "TEXT", &source, "what the manifest says of where the model comes from (default: what a native file says, or the last part of IN)"),
         OPTION_TEXT(0, "licence", "TEXT", &licence, "what the manifest says of the licence of the weights"),
         OPTION_FLAG(0, "json", &is_json, "print bytes, seconds and the error of each tensor as JSON"),
         MODEL_OPTIONS(&opening),

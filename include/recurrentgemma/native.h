@@ -53,9 +53,9 @@ RG_API rg_status rg_convert_options_set_type(rg_convert_options *options, int ty
 RG_API rg_status rg_convert_options_set_head_type(rg_convert_options *options, int type);
 /** 1: weights that have 8 bits may be brought to 4. Default 0: RG_ERR_UNSUPPORTED, since errors add up. */
 RG_API rg_status rg_convert_options_set_requantize(rg_convert_options *options, int is_allowed);
-/** What the manifest says about where the model comes from. Default: the last part of the path, or the hub id. */
+/** What the manifest says about where the model comes from. Default: what that of a native file says, or the last part of the path, or the hub id. */
 RG_API rg_status rg_convert_options_set_source(rg_convert_options *options, const char *text);
-/** What the manifest says about the licence of the weights. Default: that the source's terms apply. */
+/** What the manifest says about the licence of the weights. Default: what that of a native file says, or that the source's terms apply. */
 RG_API rg_status rg_convert_options_set_licence(rg_convert_options *options, const char *text);
 /**
  * A text like those that the model will read, UTF-8. The model reads it first, up to 2^20 tokens as one document, and errors of weights then count by the mean square of what they are multiplied
@@ -67,14 +67,15 @@ RG_API rg_status rg_convert_options_set_report(rg_convert_options *options, rg_c
 /**
  * Write a model as one native file.
  *
- * path       of the new file. It is written beside and put in its place at the end: a call that fails or is stopped leaves what was there.
- * model      as rg_model_open takes it; a native file too, which can be brought down in bits, not up.
+ * path       of the new file. It is written beside and put in its place at the end: a call that fails or is stopped leaves what was there. Then a file that only its owner
+ *            reads and writes is there, also where a symbolic link was; folders, pipes and devices are refused. A process that is killed leaves NAME.PID-N.tmp behind.
+ * model      as rg_model_open takes it; a native file too, which is verified first, and can be brought down in bits, not up.
  * host       what a model would be opened with, or NULL: allocator, I/O, log, limits, threads, progress in bytes of the new file, interrupt, hub cache, and whether
  *            non-finite weights are accepted. The rest is not looked at.
  * options    may be NULL.
  * Memory     at most 160 MiB, and 4 % of the largest matrix; in addition the tokenizer.
  * Threads    all that the host allows; the bytes do not depend on how many.
- * Errors     as rg_model_open and, for the new file, rg_state_save; RG_ERR_UNSUPPORTED more bits than a native file has, or 8 to 4 bits without being told.
+ * Errors     as rg_model_open and, for the new file, rg_state_save; RG_ERR_CHECKSUM a native file is damaged; RG_ERR_UNSUPPORTED more bits than it has, or 8 to 4 bits without being told.
  * Since      0.1
  */
 RG_API rg_status rg_convert(const char *path, const char *model, const rg_model_options *host, const rg_convert_options *options, rg_error *error);

@@ -70,6 +70,7 @@ static rg_status disk_open(void *user, void **file, const char *path, int mode, 
 {
     recorder *r = user;
     (void)system_error;
+    if (mode == RG_IO_READ) return RG_ERR_NOT_FOUND; /* whether something else than a file is at the target */
     REQUIRE(mode == RG_IO_CREATE && strncmp(path, TARGET ".", strlen(TARGET) + 1) == 0 && !r->has_temporary && r->n_inodes < 8);
     r->open_inode = r->n_inodes++;
     r->has_temporary = true;
