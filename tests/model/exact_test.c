@@ -28,9 +28,10 @@ static char folder[400];   /* for snapshots on their way */
 static uint64_t seed = 20250711;
 static size_t n_for_each_configuration = 15;
 
-/* The golden models and the demo. */
-static exact_subject subjects[EXACT_N_GOLDEN + 1];
+/* The golden models, the demo, which has 8 bits, and a golden model in 4 bits, which is made in the folder. */
+static exact_subject subjects[EXACT_N_GOLDEN + 2];
 static size_t n_subjects;
+static char q4_path[512];
 
 static void list_subjects(unsigned max_rows)
 {
@@ -41,6 +42,16 @@ static void list_subjects(unsigned max_rows)
         subjects[n_subjects].max_rows = max_rows;
     }
     if (build.has_demo) subjects[n_subjects++] = (exact_subject){ "demo", "demo", 1, 500 };
+    snprintf(q4_path, sizeof q4_path, "%s/q4.rgm", folder);
+    if (access(q4_path, R_OK) == 0) subjects[n_subjects++] = (exact_subject){ "4 bits", q4_path, 1, max_rows };
+}
+
+static void make_q4(void)
+{
+    rg_convert_options *options = rg_convert_options_new();
+    snprintf(q4_path, sizeof q4_path, "%s/q4.rgm", folder);
+    REQUIRE(options && rg_convert_options_set_type(options, RG_TYPE_Q4) == RG_OK && rg_convert(q4_path, exact_golden[0].path, NULL, options, NULL) == RG_OK);
+    rg_convert_options_free(options);
 }
 
 static void prepare(unsigned max_rows)
@@ -48,6 +59,7 @@ static void prepare(unsigned max_rows)
     const char *base = getenv("TMPDIR");
     snprintf(folder, sizeof folder, "%s/exact_XXXXXX", base ? base : "/tmp");
     REQUIRE(mkdtemp(folder));
+    make_q4();
     list_subjects(max_rows);
 }
 
@@ -249,6 +261,7 @@ TEST(a_plugin_is_tried_like_any_backend)
     CHECK_EQUAL(access(path, R_OK), 0); /* `make all` builds it */
     if (access(path, R_OK) != 0) return;
     exact_harness h = new_harness(path);
+    h.n_subjects = EXACT_N_GOLDEN; /* it takes no weights of 8 or 4 bits */
     exact_try_drawn(&h, N_FOR_A_PLUGIN, seed);
     tell(&h, "a plugin");
     CHECK_EQUAL(h.n_run, N_FOR_A_PLUGIN);
@@ -415,6 +428,7 @@ int main(int argc, char **argv)
     const char *emulated = getenv("EXACT_PROGRAM"); /* a script that starts this program, where processes are emulated */
     self = emulated ? emulated : "/proc/self/exe";
     if (argc > 2 && strcmp(argv[1], "--resume") == 0) {
+        snprintf(folder, sizeof folder, "%s", argv[2]);
         list_subjects(0);
         exact_harness h = new_harness(argc > 3 ? argv[3] : NULL);
         return exact_resume(&h, argv[2]);
