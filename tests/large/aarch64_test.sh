@@ -23,7 +23,7 @@ if [ -n "$missing" ]; then
 fi
 
 # The libraries that we link with, from a package index of its own.
-if [ ! -e "$work/root/done" ]; then
+if [ ! -e "$work/root/usr/lib/aarch64-linux-gnu/libyaml.so" ]; then
     mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial" "$work/root"
     : >"$work/apt/status"
     apt() {
@@ -31,9 +31,8 @@ if [ ! -e "$work/root/done" ]; then
             -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o APT::Sandbox::User="$(id -un)" "$@"
     }
     apt update || exit 1
-    (cd "$work/apt" && apt download libxxhash-dev libxxhash0 libsqlite3-dev libsqlite3-0) || exit 1
+    (cd "$work/apt" && apt download libxxhash-dev libxxhash0 libsqlite3-dev libsqlite3-0 libyaml-dev libyaml-0-2) || exit 1
     for package in "$work"/apt/*.deb; do dpkg -x "$package" "$work/root" || exit 1; done
-    : >"$work/root/done"
 fi
 usr=$work/root/usr libraries=$work/root/usr/lib/aarch64-linux-gnu
 
