@@ -8,10 +8,10 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "test.h"
+#include "timing.h"
 
 #define N_STEPS 200
 #define N_PREFILLS 7
@@ -27,25 +27,6 @@ static const struct {
 } kinds[N_FILES] = { { "bf16", RG_TYPE_BF16, 0, 1 }, { "q8", RG_TYPE_Q8, 1.8, 0.51 }, { "q4", RG_TYPE_Q4, 3.0, 0.29 } };
 
 static char place[512], paths[N_FILES][600];
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *times, size_t n)
-{
-    qsort(times, n, sizeof *times, compare);
-    return times[n / 2];
-}
 
 TEST(files_are_small)
 {

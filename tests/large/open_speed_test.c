@@ -10,36 +10,17 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/memory.h"
 #include "base/threads.h"
 #include "test.h"
+#include "timing.h"
 
 #define N_ROUNDS 5
 #define N_STEPS 8
 #define MOST_FILES 64
 #define PIECE ((size_t)2 << 20)
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *times, size_t n)
-{
-    qsort(times, n, sizeof *times, compare);
-    return times[n / 2];
-}
 
 typedef struct weights_file {
     char path[1024];
