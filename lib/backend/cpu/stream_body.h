@@ -65,7 +65,7 @@ VEC_BODY void stream_q8(const char *x, const stream_part *part, int type)
     stream_done(part, sums, 1);
 }
 
-/* Groups [first, end) of block b, each of which is a step along K. All values are made before any is multiplied, so that the columns' sums are added to in turn. */
+/* Groups [first, end) of block b, each of which is a step along K. All blocks are loaded before any is multiplied, so that the columns' sums are added to in turn. */
 VEC_BODY void stream_block(vf *sums, const char *x, const stream_part *part, size_t b, size_t first, size_t end, int type)
 {
     const size_t s = 4 * (b - part->from / RGI_Q4_BLOCK);
@@ -156,19 +156,17 @@ static void stream_prepare(stream_part *part, const rgi_stream *s, size_t i, siz
     }
 }
 
-/* A chunk is made ready while the one before is computed, so that nothing waits for its groups. */
 static bool stream(const rgi_stream *s)
 {
     const int type = VEC_HAS_DOT && s->x->is_rounded ? BOTH_BF16 : RG_TYPE_BF16;
     const size_t k = s->x->k, chunk = chunk_along(k, type);
     if (k % RGI_TILE_DEPTH) return false;
     void (*const multiply)(const char *x, const stream_part *part) = type == BOTH_BF16 ? s->type == RG_TYPE_Q4 ? q4_both_bf16 : q8_both_bf16 : s->type == RG_TYPE_Q4 ? q4_bf16 : q8_bf16;
-    stream_part parts[2];
-    size_t n = 0;
+    stream_part part;
     for (size_t i = 0; i < RGI_TILE_ROWS; i++)
-        for (size_t from = 0; from < k; from += chunk, n++) {
-            stream_prepare(&parts[n % 2], s, i, from, chunk);
-            multiply(s->x->rows, &parts[n % 2]);
+        for (size_t from = 0; from < k; from += chunk) {
+            stream_prepare(&part, s, i, from, chunk);
+            multiply(s->x->rows, &part);
         }
     return true;
 }
