@@ -31,6 +31,8 @@ void rgi_log(const rgi_host *host, int level, const char *format, ...) __attribu
 rg_status rgi_host_progress(const rgi_host *host, const char *what, uint64_t done, uint64_t total);
 
 extern const rg_io rgi_system_io;          /* posix_io.c */
+/* Large writes to a file that rgi_system_io made go from memory to the disk, where the system can do that: of what is written once and is larger than what others keep in the cache. */
+void rgi_system_pass_cache(void *file);
 extern const rg_limits rgi_default_limits;
 
 bool rgi_interrupt_is_set(const rg_interrupt *interrupt); /* NULL: false */

@@ -17,6 +17,7 @@ typedef struct posix_file {
     void *address;
     size_t mapped_bytes;
     int64_t written, started; /* bytes; of which the disk was asked to begin with */
+    bool passes_cache, is_direct; /* wanted where it can be had; how the descriptor writes at this time */
 } posix_file;
 
 static rg_status failed(int *system_error)
@@ -144,14 +145,46 @@ static void start_early(posix_file *file)
 #endif
 }
 
+#ifdef O_DIRECT
+#define DIRECT_ALIGNMENT 4096u /* of places in memory and in the file: what disks ask for is a part of it */
+#define DIRECT_BYTES ((size_t)1 << 20) /* less is not worth the wait for the disk */
+
+void rgi_system_pass_cache(void *file) { ((posix_file *)file)->passes_cache = true; }
+
+/* How the next n_bytes are written. A file system that cannot go past the cache refuses here, or in the first write. */
+static size_t choose_way(posix_file *file, const char *bytes, size_t n_bytes)
+{
+    const bool is_direct = file->passes_cache && n_bytes >= DIRECT_BYTES && ((uintptr_t)bytes | (uint64_t)file->written) % DIRECT_ALIGNMENT == 0;
+    if (is_direct != file->is_direct) {
+        const int flags = fcntl(file->descriptor, F_GETFL);
+        if (flags < 0 || fcntl(file->descriptor, F_SETFL, is_direct ? flags | O_DIRECT : flags & ~O_DIRECT) != 0) file->passes_cache = false;
+        else file->is_direct = is_direct;
+    }
+    if (file->is_direct) n_bytes -= n_bytes % DIRECT_ALIGNMENT;
+    return n_bytes > INT_MAX / 2 ? INT_MAX / 2 + 1u : n_bytes;
+}
+#else
+void rgi_system_pass_cache(void *file) { (void)file; }
+static size_t choose_way(posix_file *file, const char *bytes, size_t n_bytes)
+{
+    (void)file;
+    (void)bytes;
+    return n_bytes > INT_MAX / 2 ? INT_MAX / 2 : n_bytes;
+}
+#endif
+
 static rg_status posix_write(void *user, void *file, const void *bytes, size_t n_bytes, int *system_error)
 {
     (void)user;
     posix_file *opened = file;
     const char *at = bytes;
     while (n_bytes > 0) {
-        const ssize_t result = write(opened->descriptor, at, n_bytes > INT_MAX / 2 ? INT_MAX / 2 : n_bytes);
+        const ssize_t result = write(opened->descriptor, at, choose_way(opened, at, n_bytes));
         if (result < 0 && errno == EINTR) continue;
+        if (result < 0 && errno == EINVAL && opened->is_direct) {
+            opened->passes_cache = false;
+            continue;
+        }
         if (result == 0) errno = EIO; /* no progress, and no reason: not to try for ever */
         if (result <= 0) return failed(system_error);
         at += result;

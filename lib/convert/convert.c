@@ -228,6 +228,7 @@ static rg_status write_tensors(converter *c)
         status = rgi_stream_tensor(s, &c->jobs[i], &difference);
         if (status == RG_OK) status = report(c, i, &difference);
     }
+    if (status == RG_OK) status = rgi_stream_end(s);
     rgi_stream_clear(s);
     return status;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Tensors from where they are stored to a native file. Numbers that keep their type are read to where they are written from. Others go through a hand's room, by whole rows. */
+ * Tensors from where they are stored to a native file. Numbers that keep their type are read to where they are written from. Others go through a hand's room, row by row. */
 #include "convert/tensor_stream.h"
 
 #include <math.h>
@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/quantized.h"
 #include "io/gather.h"
+#include "io/native_format.h"
 #include "model/weights_plan.h"
 
 #define ROOM_BYTES ((uint64_t)32 << 20) /* of a round, in the new file */
@@ -28,7 +29,7 @@ typedef struct rgi_stream_piece {
 } piece;
 
 typedef struct rgi_stream_hand {
-    unsigned char *in; /* what is read of a piece, and behind it the same as floats */
+    unsigned char *in; /* what is read of a piece, and behind it one row of it as floats */
     uint64_t in_bytes;
     rg_status status;
     size_t stopped_at;
@@ -41,9 +42,7 @@ typedef struct turn {
     uint64_t n_columns;             /* elements of a unit */
     uint64_t unit_in, unit_out;     /* bytes; of codes alone */
     unsigned char *room;
-    const unsigned char *finished;  /* what the round before made */
-    uint64_t n_finished;
-    uint8_t *groups;                /* of all rows */
+    uint8_t *groups;                /* of all rows, in the stream's tail */
     float *scales;
     uint64_t first;                 /* unit that the room begins with */
     rgi_gather gather;              /* of a tensor that lies in another order */
@@ -60,10 +59,12 @@ bool rgi_stream_init(rgi_stream *s)
     const rg_allocator *allocator = &s->host->allocator;
     s->hands = rgi_alloc_zeroed(allocator, s->crew->n_hands * sizeof *s->hands);
     s->pieces = rgi_alloc_array(allocator, MOST_PIECES, sizeof *s->pieces);
-    s->rooms[0] = rgi_alloc(allocator, ROOM_BYTES);
-    s->rooms[1] = rgi_alloc(allocator, ROOM_BYTES);
+    s->room = rgi_alloc(allocator, 2 * ROOM_BYTES + RGI_NATIVE_PAGE);
     for (size_t i = 0; i < s->crew->n_hands && s->hands; i++) s->hands[i].error = (rg_error)RG_ERROR_INIT;
-    return s->hands && s->pieces && s->rooms[0] && s->rooms[1];
+    if (!s->hands || !s->pieces || !s->room) return false;
+    s->rooms[0] = s->room + (RGI_NATIVE_PAGE - (uintptr_t)s->room % RGI_NATIVE_PAGE);
+    s->rooms[1] = s->rooms[0] + ROOM_BYTES;
+    return true;
 }
 
 void rgi_stream_clear(rgi_stream *s)
@@ -72,8 +73,9 @@ void rgi_stream_clear(rgi_stream *s)
     for (size_t i = 0; s->hands && i < s->crew->n_hands; i++) rgi_free(allocator, s->hands[i].in);
     rgi_free(allocator, s->hands);
     rgi_free(allocator, s->pieces);
-    rgi_free(allocator, s->rooms[0]);
-    rgi_free(allocator, s->rooms[1]);
+    rgi_free(allocator, s->room);
+    rgi_free(allocator, s->tails[0]);
+    rgi_free(allocator, s->tails[1]);
 }
 
 static rg_status read_bytes(const rgi_stream *s, const rgi_stored_tensor *t, uint64_t at, void *to, uint64_t bytes, rg_error *error)
@@ -103,28 +105,47 @@ static rg_status read_elements(turn *r, uint64_t first, uint64_t n, void *to, rg
     return status;
 }
 
-/* Rows of a tensor of 8 or 4 bits, as float32 values. */
-static rg_status read_quantized(const turn *r, hand *h, uint64_t first, uint64_t n, float *to)
+/* What a hand reads of n rows of 8 or 4 bits: codes, groups and scales, one behind the other. */
+typedef struct quantized_rows {
+    unsigned char *codes, *groups, *scales;
+    uint64_t row, row_groups; /* bytes */
+} quantized_rows;
+
+static quantized_rows quantized_rows_in(const turn *r, const hand *h, uint64_t n)
+{
+    const int type = r->job->from->type;
+    quantized_rows q = { .codes = h->in, .row = rgi_quantized_row_bytes(type, r->n_columns), .row_groups = rgi_quantized_row_groups(type, r->n_columns) };
+    q.groups = q.codes + n * q.row;
+    q.scales = q.groups + (n * q.row_groups + 3) / 4 * 4;
+    return q;
+}
+
+static rg_status read_quantized(const turn *r, hand *h, uint64_t first, uint64_t n)
 {
     const rgi_stored_tensor *t = r->job->from;
-    const uint64_t k = r->n_columns, row = rgi_quantized_row_bytes(t->type, k), row_groups = rgi_quantized_row_groups(t->type, k);
+    const quantized_rows q = quantized_rows_in(r, h, n);
     rgi_quantized_parts parts;
-    rgi_quantized_layout(&parts, t->type, t->shape[0], k);
-    unsigned char *codes = h->in, *groups = codes + n * row, *scales = groups + (n * row_groups + 3) / 4 * 4;
-    rg_status status = read_bytes(r->s, t, first * row, codes, n * row, &h->error);
-    if (status == RG_OK && row_groups) status = read_bytes(r->s, t, parts.groups + first * row_groups, groups, n * row_groups, &h->error);
-    if (status == RG_OK) status = read_bytes(r->s, t, parts.scales + first * sizeof(float), scales, n * sizeof(float), &h->error);
-    for (uint64_t i = 0; i < n && status == RG_OK; i++) {
-        float scale;
-        memcpy(&scale, scales + i * sizeof scale, sizeof scale);
-        if (!isfinite(scale)) return rgi_fail(&h->error, RG_ERR_NONFINITE, t->offset, "%s: a scale of tensor \"%s\" is NaN or infinite", r->s->checkpoint->files[t->file].path, t->name);
-        for (uint64_t j = 0; j < k; j++) {
-            uint16_t value;
-            rgi_widen_quantized(&value, t->type, codes + i * row, groups + i * row_groups, j, 1);
-            to[i * k + j] = scale * rgi_from_bf16(value);
-        }
-    }
+    rgi_quantized_layout(&parts, t->type, t->shape[0], r->n_columns);
+    rg_status status = read_bytes(r->s, t, first * q.row, q.codes, n * q.row, &h->error);
+    if (status == RG_OK && q.row_groups) status = read_bytes(r->s, t, parts.groups + first * q.row_groups, q.groups, n * q.row_groups, &h->error);
+    if (status == RG_OK) status = read_bytes(r->s, t, parts.scales + first * sizeof(float), q.scales, n * sizeof(float), &h->error);
     return status;
+}
+
+/* Row i of the n that were read, as float32 values. */
+static rg_status widen_quantized(const turn *r, hand *h, uint64_t n, uint64_t i, float *to)
+{
+    const rgi_stored_tensor *t = r->job->from;
+    const quantized_rows q = quantized_rows_in(r, h, n);
+    float scale;
+    memcpy(&scale, q.scales + i * sizeof scale, sizeof scale);
+    if (!isfinite(scale)) return rgi_fail(&h->error, RG_ERR_NONFINITE, t->offset, "%s: a scale of tensor \"%s\" is NaN or infinite", r->s->checkpoint->files[t->file].path, t->name);
+    for (uint64_t j = 0; j < r->n_columns; j++) {
+        uint16_t value;
+        rgi_widen_quantized(&value, t->type, q.codes + i * q.row, q.groups + i * q.row_groups, j, 1);
+        to[j] = scale * rgi_from_bf16(value);
+    }
+    return RG_OK;
 }
 
 typedef uint16_t eight_halves __attribute__((vector_size(16)));
@@ -151,64 +172,72 @@ static void widen(float *to, const void *from, size_t n, int type)
         for (size_t i = 0; i < n; i++) to[i] = rgi_from_f16(halves[i]);
 }
 
-/* Rows of any tensor, widened, behind what was read. */
-static rg_status read_rows(turn *r, hand *h, uint64_t first, uint64_t n, float **rows)
+static rg_status narrow_row(const turn *r, hand *h, piece *p, uint64_t row, const float *from, unsigned char *to)
 {
-    const rgi_stored_tensor *t = r->job->from;
-    *rows = (float *)(void *)(h->in + (n * r->unit_in + 63) / 64 * 64);
-    if (rgi_is_quantized(t->type)) return read_quantized(r, h, first, n, *rows);
-    const rg_status status = read_elements(r, first * r->n_columns, n * r->n_columns, h->in, &h->error);
-    if (status == RG_OK) widen(*rows, h->in, (size_t)(n * r->n_columns), t->type);
-    return status;
-}
-
-static rg_status narrow_rows(const turn *r, hand *h, piece *p, const float *rows, unsigned char *to)
-{
-    for (uint64_t i = 0; i < p->n * r->n_columns; i++) {
-        const uint16_t half = rgi_to_bf16(rows[i]);
-        const double back = (double)rgi_from_bf16(half), difference = fabs(back - (double)rows[i]);
-        if (isinf(back) && isfinite(rows[i]))
+    for (uint64_t i = 0; i < r->n_columns; i++) {
+        const uint16_t half = rgi_to_bf16(from[i]);
+        const double back = (double)rgi_from_bf16(half), difference = fabs(back - (double)from[i]);
+        if (isinf(back) && isfinite(from[i]))
             return rgi_fail(&h->error, RG_ERR_NONFINITE, RG_NO_OFFSET, "%s: element %llu of tensor \"%s\" is too large for bfloat16", r->s->checkpoint->files[r->job->from->file].path,
-                            (unsigned long long)(p->first * r->n_columns + i), r->job->from->name);
+                            (unsigned long long)(row * r->n_columns + i), r->job->from->name);
         memcpy(to + 2 * i, &half, sizeof half);
         p->difference.squared += difference * difference;
-        p->difference.squared_weights += (double)rows[i] * (double)rows[i];
+        p->difference.squared_weights += (double)from[i] * (double)from[i];
         p->difference.largest = fmax(p->difference.largest, difference);
     }
     return RG_OK;
 }
 
-static rg_status quantize_rows(const turn *r, piece *p, const float *rows, unsigned char *to)
+/* Rows of any tensor to another type. One is widened at a time, so that it is still in the first level of cache when it is used. */
+static rg_status convert_rows(turn *r, hand *h, piece *p, unsigned char *to)
 {
-    const uint64_t row_groups = rgi_quantized_row_groups(r->job->type, r->n_columns);
+    const rgi_stored_tensor *t = r->job->from;
+    const int type = r->job->type;
+    const uint64_t row_groups = rgi_quantized_row_groups(type, r->n_columns);
+    float *values = (float *)(void *)(h->in + (p->n * r->unit_in + 63) / 64 * 64);
     rgi_quantize_error e = { 0 };
-    for (uint64_t i = 0; i < p->n; i++) {
+    rg_status status = rgi_is_quantized(t->type) ? read_quantized(r, h, p->first, p->n) : read_elements(r, p->first * r->n_columns, p->n * r->n_columns, h->in, &h->error);
+    for (uint64_t i = 0; i < p->n && status == RG_OK; i++) {
         const uint64_t row = p->first + i;
-        rgi_quantize_row(&r->s->quantizer, r->job->type, to + i * r->unit_out, row_groups ? r->groups + row * row_groups : NULL, &r->scales[row], &e, rows + i * r->n_columns, r->job->importance, r->n_columns);
+        if (rgi_is_quantized(t->type)) status = widen_quantized(r, h, p->n, i, values);
+        else widen(values, h->in + i * r->unit_in, (size_t)r->n_columns, t->type);
+        if (status != RG_OK) return status;
+        if (rgi_is_quantized(type))
+            rgi_quantize_row(&r->s->quantizer, type, to + i * r->unit_out, row_groups ? r->groups + row * row_groups : NULL, &r->scales[row], &e, values, r->job->importance, r->n_columns);
+        else status = narrow_row(r, h, p, row, values, to + i * r->unit_out);
     }
-    p->difference = (rgi_stream_error){ e.squared, e.squared_weights, (double)e.largest };
-    return RG_OK;
+    if (rgi_is_quantized(type)) p->difference = (rgi_stream_error){ e.squared, e.squared_weights, (double)e.largest };
+    return status;
 }
 
 static rg_status make_piece(turn *r, hand *h, piece *p)
 {
     unsigned char *to = r->room + (p->first - r->first) * r->unit_out;
     const rgi_stored_tensor *t = r->job->from;
-    float *rows;
     p->difference = (rgi_stream_error){ 0 };
-    if (t->type == r->job->type) return rgi_is_quantized(t->type) ? read_bytes(r->s, t, p->first, to, p->n, &h->error) : read_elements(r, p->first, p->n, to, &h->error);
-    const rg_status status = read_rows(r, h, p->first, p->n, &rows);
-    if (status != RG_OK) return status;
-    return rgi_is_quantized(r->job->type) ? quantize_rows(r, p, rows, to) : narrow_rows(r, h, p, rows, to);
+    if (t->type != r->job->type) return convert_rows(r, h, p, to);
+    return rgi_is_quantized(t->type) ? read_bytes(r->s, t, p->first, to, p->n, &h->error) : read_elements(r, p->first, p->n, to, &h->error);
 }
 
-/* Hand 0 first writes what the round before made. Pieces are taken in their order, so what comes before one that failed is finished. */
+static rg_status write_waiting(rgi_stream *s)
+{
+    rg_status status = RG_OK;
+    for (size_t i = 0; i < RGI_STREAM_WAITING && status == RG_OK; i++) {
+        const rgi_stream_part part = s->waiting[i];
+        if (part.n_bytes > 0) status = rgi_native_out_write(s->out, part.bytes, part.n_bytes);
+        s->done += part.n_bytes;
+        s->waiting[i].n_bytes = 0;
+    }
+    return status;
+}
+
+/* Hand 0 first writes what was made before, of this tensor or of another. Pieces are taken in their order, so what comes before one that failed is finished. */
 static void work(void *argument, size_t index)
 {
     turn *r = argument;
     hand *h = &r->s->hands[index];
-    if (index == 0 && r->n_finished > 0) {
-        r->write_status = rgi_native_out_write(r->s->out, r->finished, r->n_finished);
+    if (index == 0) {
+        r->write_status = write_waiting(r->s);
         if (r->write_status != RG_OK) atomic_store(&r->is_over, true);
     }
     while (!atomic_load(&r->is_over)) {
@@ -234,8 +263,6 @@ static rg_status run(turn *r)
     atomic_store(&r->is_over, false);
     rgi_crew_run(s->crew, work, r);
     if (r->write_status != RG_OK) return r->write_status; /* its sentence is in s->error */
-    s->done += r->n_finished;
-    r->n_finished = 0;
     for (size_t i = 0; i < s->crew->n_hands; i++)
         if (s->hands[i].stopped_at != NONE && (!first || s->hands[i].stopped_at < first->stopped_at)) first = &s->hands[i];
     if (first) {
@@ -246,11 +273,11 @@ static rg_status run(turn *r)
     return status == RG_OK ? status : rgi_fail_plain(s->error, status);
 }
 
-/* Room for what a hand reads, and widens, of a piece. */
+/* Room for what a hand reads of a piece, and for a row of it, widened. */
 static bool reserve_hands(const turn *r, uint64_t piece_units)
 {
     const rgi_stream *s = r->s;
-    const uint64_t bytes = piece_units * r->unit_in + 64 + piece_units * r->n_columns * sizeof(float);
+    const uint64_t bytes = piece_units * r->unit_in + 64 + r->n_columns * sizeof(float);
     for (size_t i = 0; i < s->crew->n_hands; i++) {
         if (s->hands[i].in_bytes >= bytes) continue;
         rgi_free(&s->host->allocator, s->hands[i].in);
@@ -279,69 +306,79 @@ static void choose_units(turn *r, uint64_t *n_units)
     r->unit_out = rgi_is_quantized(job->type) ? rgi_quantized_row_bytes(job->type, r->n_columns) : 2 * r->n_columns;
 }
 
-/* All rounds. What the last one made is written when the next would begin, so a round without pieces comes at the end. */
+/* How many units a room takes: whole pages where rows allow it, so that what follows in the file begins with a page and can be written past the cache. */
+static uint64_t units_of_room(const turn *r, uint64_t piece_units)
+{
+    const uint64_t most = rgi_max_u64(1, rgi_min_u64(ROOM_BYTES / r->unit_out, MOST_PIECES * piece_units));
+    uint64_t of_pages = RGI_NATIVE_PAGE;
+    while (of_pages > 1 && of_pages / 2 * r->unit_out % RGI_NATIVE_PAGE == 0) of_pages /= 2;
+    return most < of_pages ? most : most - most % of_pages;
+}
+
+/* All rounds. What one made is written during the next, of whatever tensor. */
 static rg_status run_rounds(turn *r, uint64_t n_units, rgi_stream_error *sum)
 {
+    rgi_stream *s = r->s;
     const uint64_t piece_units = rgi_max_u64(1, PIECE_BYTES / rgi_max_u64(r->unit_in, r->unit_out));
-    const uint64_t room_units = rgi_max_u64(1, rgi_min_u64(ROOM_BYTES / r->unit_out, MOST_PIECES * piece_units));
-    if (r->unit_out > ROOM_BYTES) return rgi_fail_plain(r->s->error, RG_ERR_LIMIT);
-    if (r->job->from->type != r->job->type && !reserve_hands(r, piece_units)) return rgi_fail_plain(r->s->error, RG_ERR_MEMORY);
-    for (int which = 0; r->first < n_units || r->n_finished > 0; which ^= 1) {
+    const uint64_t room_units = units_of_room(r, piece_units);
+    if (r->unit_out > ROOM_BYTES) return rgi_fail_plain(s->error, RG_ERR_LIMIT);
+    if (r->job->from->type != r->job->type && !reserve_hands(r, piece_units)) return rgi_fail_plain(s->error, RG_ERR_MEMORY);
+    for (; r->first < n_units; r->first += room_units) {
         const uint64_t n = rgi_min_u64(room_units, n_units - r->first);
-        r->room = r->s->rooms[which];
+        r->room = s->rooms[s->n_rounds++ % 2];
         r->n_pieces = 0;
-        for (uint64_t at = 0; at < n; at += piece_units) r->s->pieces[r->n_pieces++] = (piece){ .first = r->first + at, .n = rgi_min_u64(piece_units, n - at) };
+        for (uint64_t at = 0; at < n; at += piece_units) s->pieces[r->n_pieces++] = (piece){ .first = r->first + at, .n = rgi_min_u64(piece_units, n - at) };
         const rg_status status = run(r);
         if (status != RG_OK) return status;
         for (size_t i = 0; i < r->n_pieces; i++) {
-            sum->squared += r->s->pieces[i].difference.squared;
-            sum->squared_weights += r->s->pieces[i].difference.squared_weights;
-            sum->largest = fmax(sum->largest, r->s->pieces[i].difference.largest);
+            sum->squared += s->pieces[i].difference.squared;
+            sum->squared_weights += s->pieces[i].difference.squared_weights;
+            sum->largest = fmax(sum->largest, s->pieces[i].difference.largest);
         }
-        r->finished = r->room;
-        r->n_finished = n * r->unit_out;
-        r->first += n;
+        s->waiting[0] = (rgi_stream_part){ r->room, n * r->unit_out };
     }
     return RG_OK;
 }
 
-/* What follows the codes of all rows. */
-static rg_status write_scales(const turn *r, uint64_t rows)
+/* Room for what follows the codes of all rows, zeros between too. The tail before the last is written by now: every tensor takes a round. */
+static rg_status make_tail(turn *r, uint64_t rows, rgi_stream_part *tail)
 {
-    static const unsigned char zeros[64];
+    rgi_stream *s = r->s;
     rgi_quantized_parts parts;
-    rgi_quantized_layout(&parts, r->job->type, rows, r->n_columns);
-    const uint64_t codes = rows * r->unit_out, groups = rows * rgi_quantized_row_groups(r->job->type, r->n_columns);
-    rg_status status = rgi_native_out_write(r->s->out, zeros, parts.groups - codes);
-    if (status == RG_OK && groups > 0) status = rgi_native_out_write(r->s->out, r->groups, groups);
-    if (status == RG_OK) status = rgi_native_out_write(r->s->out, zeros, parts.scales - parts.groups - groups);
-    if (status == RG_OK) status = rgi_native_out_write(r->s->out, r->scales, rows * sizeof(float));
-    r->s->done += parts.bytes - codes;
-    return status;
+    if (!rgi_quantized_layout(&parts, r->job->type, rows, r->n_columns)) return rgi_fail_plain(s->error, RG_ERR_LIMIT);
+    const uint64_t codes = rows * r->unit_out;
+    unsigned char **room = &s->tails[s->n_tails++ % 2];
+    const uint64_t from = codes / 64 * 64; /* aligned as in the file */
+    rgi_free(&s->host->allocator, *room);
+    *room = rgi_alloc_zeroed(&s->host->allocator, parts.bytes - from);
+    if (!*room) return rgi_fail_plain(s->error, RG_ERR_MEMORY);
+    r->groups = *room + (parts.groups - from);
+    r->scales = (float *)(void *)(*room + (parts.scales - from));
+    *tail = (rgi_stream_part){ *room + (codes - from), parts.bytes - codes };
+    return RG_OK;
 }
 
 rg_status rgi_stream_tensor(rgi_stream *s, const rgi_stream_job *job, rgi_stream_error *difference)
 {
     turn r = { .s = s, .job = job };
-    const rg_allocator *allocator = &s->host->allocator;
     uint64_t n_units;
+    rgi_stream_part tail = { 0 };
     *difference = (rgi_stream_error){ 0 };
     atomic_init(&r.next, 0);
     atomic_init(&r.is_over, false);
     choose_units(&r, &n_units);
-    const bool has_scales = rgi_is_quantized(job->type) && job->from->type != job->type;
     rg_status status = job->from->is_strided ? rgi_gather_open(&r.gather, s->host, s->checkpoint->files, job->from, s->error) : RG_OK;
     pthread_mutex_init(&r.gathering, NULL);
-    if (has_scales) {
-        r.groups = rgi_alloc_array(allocator, n_units, rgi_quantized_row_groups(job->type, r.n_columns));
-        r.scales = rgi_alloc_array(allocator, n_units, sizeof *r.scales);
-        if (status == RG_OK && (!r.groups || !r.scales)) status = rgi_fail_plain(s->error, RG_ERR_MEMORY);
-    }
+    if (status == RG_OK && rgi_is_quantized(job->type) && job->from->type != job->type) status = make_tail(&r, n_units, &tail);
     if (status == RG_OK) status = run_rounds(&r, n_units, difference);
-    if (status == RG_OK && has_scales) status = write_scales(&r, n_units);
+    s->waiting[1] = tail;
     if (job->from->is_strided) rgi_gather_close(&r.gather);
     pthread_mutex_destroy(&r.gathering);
-    rgi_free(allocator, r.groups);
-    rgi_free(allocator, r.scales);
     return status;
+}
+
+rg_status rgi_stream_end(rgi_stream *s)
+{
+    const rg_status status = write_waiting(s);
+    return status != RG_OK ? status : rgi_host_progress(s->host, "converting", s->done, s->total) == RG_OK ? RG_OK : rgi_fail_plain(s->error, RG_INTERRUPTED);
 }

@@ -95,6 +95,7 @@ rg_status rgi_native_out_begin(rgi_native_out *out, const rgi_host *host, const 
     rg_status status = rgi_atomic_file_open(&out->file, host, path, error);
     if (status != RG_OK) return status;
     out->is_open = true;
+    if (host->io.open == rgi_system_io.open) rgi_system_pass_cache(out->file.handle);
     status = rgi_block_hasher_init(&out->hasher, &host->allocator, most_bytes) ? write_front(out, manifest, manifest_bytes) : rgi_fail_plain(error, RG_ERR_MEMORY);
     if (status == RG_OK && tokenizer) status = write_zeros(out, out->tokenizer_offset);
     if (status == RG_OK && tokenizer) status = write_some(out, tokenizer, tokenizer_bytes);
