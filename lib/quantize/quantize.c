@@ -4,6 +4,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/float16.h"
@@ -16,11 +17,11 @@ static const rgi_quantize_kernels *const sets[] = {
     &rgi_quantize_portable,
 };
 
-static float nearest(const rgi_q4_shape *shape, float x)
+static int nearest(const rgi_q4_shape *shape, float x)
 {
-    unsigned i = 0;
+    int i = 0;
     while (i < 15 && x >= shape->halfway[i]) i++;
-    return shape->values[i];
+    return i;
 }
 
 static rgi_q4_shape shape_of(unsigned byte)
@@ -35,10 +36,48 @@ static rgi_q4_shape shape_of(unsigned byte)
         for (unsigned i = width / 2 - 1; i < 15; i += width) shape.tree[n++] = shape.halfway[i];
     shape.cells = 16 / -shape.values[0];
     for (int i = 0; i < 32; i++) {
-        shape.below[i] = nearest(&shape, ((float)i - 16.51f) / shape.cells);
-        shape.above[i] = nearest(&shape, ((float)i - 15.49f) / shape.cells);
+        const int below = nearest(&shape, ((float)i - 16.51f) / shape.cells), above = nearest(&shape, ((float)i - 15.49f) / shape.cells);
+        shape.below[i] = shape.values[below];
+        shape.above[i] = shape.values[above];
+        shape.between[i] = below < above ? shape.halfway[below] : INFINITY;
+        shape.lower[i] = below;
     }
     return shape;
+}
+
+static int nearest_step(const int16_t values[16], int x)
+{
+    int best = 0;
+    for (int i = 1; i < 16; i++) best = abs(x - values[i]) < abs(x - values[best]) ? i : best;
+    return best;
+}
+
+static rgi_q4_steps steps_of(const rgi_q4_shape *shape, float to_steps)
+{
+    rgi_q4_steps s = { .pair = { 0 } };
+    for (int i = 0; i < 16; i++) s.values[i] = (int16_t)(2 * (int)floorf(shape->values[i] * (to_steps / 2) + 0.5f));
+    for (int i = 0; i < 32; i++) {
+        const uint16_t value = (uint16_t)s.values[i / 2 + (i % 2 && i < 31)]; /* none is behind the last */
+        s.low[i % 2][i / 2] = (uint8_t)value;
+        s.high[i % 2][i / 2] = (uint8_t)(value >> 8);
+    }
+    for (int i = -RGI_Q4_CELLS / 2; i < RGI_Q4_CELLS / 2; i++) {
+        const int below = nearest_step(s.values, i * (1 << RGI_Q4_CELL_BITS)), above = nearest_step(s.values, (i + 1) * (1 << RGI_Q4_CELL_BITS) - 1);
+        const int cell = i & (RGI_Q4_CELLS - 1);
+        s.centre[cell] = (int16_t)((s.values[below] + s.values[above]) / 2);
+        s.half[cell] = (int16_t)((s.values[above] - s.values[below]) / 2);
+        s.pair[cell] = (uint8_t)(below < 14 ? below : 14);
+    }
+    return s;
+}
+
+static void make_tables(rgi_q4_tables *tables)
+{
+    for (unsigned i = 0; i < RGI_Q4_SHAPES; i++) tables->shapes[i] = shape_of(RGI_Q4_OCTAVE + i);
+    for (unsigned i = 0; i < 8; i++) {
+        tables->to_steps[i] = 32767 / -tables->shapes[i + RGI_Q4_TRIES - 1].values[0];
+        for (unsigned j = 0; j < RGI_Q4_TRIES; j++) tables->steps[i][j] = steps_of(&tables->shapes[i + j], tables->to_steps[i]);
+    }
 }
 
 void rgi_quantizer_init(rgi_quantizer *quantizer, uint32_t features)
@@ -46,7 +85,7 @@ void rgi_quantizer_init(rgi_quantizer *quantizer, uint32_t features)
     size_t i = 0;
     while (sets[i]->needs & ~features) i++; /* the last one needs nothing */
     quantizer->kernels = sets[i];
-    for (i = 0; i < RGI_Q4_SHAPES; i++) quantizer->shapes[i] = shape_of(RGI_Q4_OCTAVE + (unsigned)i);
+    make_tables(&quantizer->tables);
 }
 
 static double total(const float lanes[RGI_LANES])
@@ -66,6 +105,12 @@ static void add_error(rgi_quantize_error *error, const rgi_quantize_sums *sums, 
     for (int i = 0; i < RGI_LANES; i++) error->largest = fmaxf(error->largest, sums->largest[i] * scale);
 }
 
+static void q4_blocks(const rgi_quantizer *quantizer, unsigned char *codes, uint8_t *groups, rgi_quantize_sums *sums, const float *weights, const float *importance, size_t n_blocks, float inverse, int last)
+{
+    quantizer->kernels->q4_groups(groups, &quantizer->tables, weights, importance, n_blocks, inverse, last);
+    quantizer->kernels->q4_codes(codes, sums, &quantizer->tables, groups, weights, importance, n_blocks, inverse);
+}
+
 /* The last elements of a row, fewer than a block, with zeros of no importance behind them. Their part of the sums is made from what was written. */
 static void q4_rest(const rgi_quantizer *quantizer, unsigned char *codes, uint8_t *groups, rgi_quantize_sums *sums, const float *weights, const float *importance, size_t n, float inverse, int last)
 {
@@ -73,7 +118,7 @@ static void q4_rest(const rgi_quantizer *quantizer, unsigned char *codes, uint8_
     memcpy(some, weights, n * sizeof *some);
     for (size_t i = 0; i < n; i++) important[i] = importance ? importance[i] : 1;
     rgi_quantize_sums with_padding = { .squared = { 0 } };
-    quantizer->kernels->q4_blocks(codes, groups, &with_padding, quantizer->shapes, some, important, 1, inverse, last);
+    q4_blocks(quantizer, codes, groups, &with_padding, some, important, 1, inverse, last);
     for (size_t i = n; i < RGI_Q4_BLOCK; i++) codes[2 * (i % 32) + i / 64] &= (unsigned char)(i / 32 % 2 ? 0x0f : 0xf0);
     for (size_t i = (n + RGI_Q4_GROUP - 1) / RGI_Q4_GROUP; i < RGI_Q4_BLOCK / RGI_Q4_GROUP; i++) groups[i] = 0;
     for (size_t i = 0; i < n; i++) {
@@ -97,7 +142,7 @@ static float quantize_q4(const rgi_quantizer *quantizer, unsigned char *codes, u
     const float scale = ldexpf(1, exponent), inverse = ldexpf(1, -exponent);
     const int last = exponent == 126 ? 254 : 255;
     const size_t n_blocks = k / RGI_Q4_BLOCK, done = n_blocks * RGI_Q4_BLOCK;
-    quantizer->kernels->q4_blocks(codes, groups, sums, quantizer->shapes, weights, importance, n_blocks, inverse, last);
+    q4_blocks(quantizer, codes, groups, sums, weights, importance, n_blocks, inverse, last);
     if (done < k)
         q4_rest(quantizer, codes + n_blocks * RGI_Q4_BLOCK_BYTES, groups + n_blocks * (RGI_Q4_BLOCK / RGI_Q4_GROUP), sums, weights + done, importance ? importance + done : NULL, k - done, inverse, last);
     return scale;

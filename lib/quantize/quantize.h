@@ -15,10 +15,10 @@ typedef struct rgi_quantize_error {
     float largest;                       /* difference */
 } rgi_quantize_error;
 
-/* Tables and kernels, 12 KiB that hold no memory of their own. Many threads may use one. */
+/* Tables and kernels, 44 KiB that hold no memory of their own. Many threads may use one. */
 typedef struct rgi_quantizer {
     const rgi_quantize_kernels *kernels;
-    rgi_q4_shape shapes[RGI_Q4_SHAPES];
+    rgi_q4_tables tables;
 } rgi_quantizer;
 
 /* For a processor with these RG_CPU_... bits. All of them choose the same bytes. */

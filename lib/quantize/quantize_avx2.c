@@ -7,6 +7,7 @@
 #error "this file needs -mavx2"
 #endif
 #include <immintrin.h>
+#include <stdbool.h>
 
 #include <recurrentgemma/model.h>
 
@@ -44,6 +45,14 @@ static inline float lanes_largest(lanes v)
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
+static inline void lanes_largest4(float to[4], lanes a, lanes b, lanes c, lanes d)
+{
+    to[0] = lanes_largest(a);
+    to[1] = lanes_largest(b);
+    to[2] = lanes_largest(c);
+    to[3] = lanes_largest(d);
+}
+
 static inline void lanes_sum4(float to[4], lanes a, lanes b, lanes c, lanes d)
 {
     const __m256 a8 = _mm256_add_ps(a.low, a.high), b8 = _mm256_add_ps(b.low, b.high), c8 = _mm256_add_ps(c.low, c.high), d8 = _mm256_add_ps(d.low, d.high);
@@ -66,17 +75,75 @@ static inline __m256 nearest8(__m256 x, const rgi_q4_shape *shape, __m256i *code
     const __m256 upper = _mm256_loadu_ps(shape->tree), lower = _mm256_loadu_ps(shape->tree + 8);
     __m256i n = _mm256_sub_epi32(_mm256_set1_epi32(2), _mm256_castps_si256(_mm256_cmp_ps(x, _mm256_set1_ps(shape->tree[1]), _CMP_GE_OQ)));
     n = descend(descend(descend(n, x, upper), x, upper), x, lower);
-    if (code) *code = _mm256_and_si256(n, _mm256_set1_epi32(15));
+    *code = _mm256_and_si256(n, _mm256_set1_epi32(15));
     const __m256 first = _mm256_permutevar8x32_ps(_mm256_loadu_ps(shape->values), n), second = _mm256_permutevar8x32_ps(_mm256_loadu_ps(shape->values + 8), n);
     return _mm256_blendv_ps(first, second, _mm256_castsi256_ps(_mm256_slli_epi32(n, 28)));
 }
 
 static inline lanes lanes_nearest(lanes x, const rgi_q4_shape *shape, places *code)
 {
-    return (lanes){ nearest8(x.low, shape, code ? &code->low : NULL), nearest8(x.high, shape, code ? &code->high : NULL) };
+    return (lanes){ nearest8(x.low, shape, &code->low), nearest8(x.high, shape, &code->high) };
 }
 
-static inline lanes lanes_difference(lanes x, const rgi_q4_shape *shape) { return lanes_sub(x, lanes_nearest(x, shape, NULL)); }
+static inline lanes lanes_difference(lanes x, const rgi_q4_shape *shape)
+{
+    places code;
+    return lanes_sub(x, lanes_nearest(x, shape, &code));
+}
+
+static inline __m256i twice(const uint8_t *sixteen) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)sixteen)); }
+
+static inline __m256i steps8(__m256 low, __m256 high, __m256 by) { return _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(low, by)), _mm256_cvtps_epi32(_mm256_mul_ps(high, by))); }
+
+/* |x - value| of 16, of the values that these places have. */
+static inline __m256i distance(__m256i x, __m256i low_bytes, __m256i high_bytes, bool is_high)
+{
+    const __m256i value = is_high ? _mm256_unpackhi_epi8(low_bytes, high_bytes) : _mm256_unpacklo_epi8(low_bytes, high_bytes);
+    return _mm256_abs_epi16(_mm256_sub_epi16(x, value));
+}
+
+/* Eight parts of the sum of squares. part: the cells of 32 numbers, brought to where one of four parts of a table has them; elsewhere the highest bit is set. */
+static inline __m256i group_error8(const __m256i x[2], const __m256i part[4], const rgi_q4_steps *s)
+{
+    __m256i pair = _mm256_shuffle_epi8(twice(s->pair), part[0]);
+    UNROLL for (int i = 1; i < 4; i++) pair = _mm256_or_si256(pair, _mm256_shuffle_epi8(twice(s->pair + 16 * i), part[i]));
+    __m256i bytes[2][2], sums[2];
+    UNROLL for (int i = 0; i < 2; i++) {
+        bytes[i][0] = _mm256_shuffle_epi8(twice(s->low[i]), pair);
+        bytes[i][1] = _mm256_shuffle_epi8(twice(s->high[i]), pair);
+    }
+    UNROLL for (int i = 0; i < 2; i++) {
+        const __m256i least = _mm256_min_epu16(distance(x[i], bytes[0][0], bytes[0][1], i), distance(x[i], bytes[1][0], bytes[1][1], i));
+        sums[i] = _mm256_madd_epi16(least, least);
+    }
+    return _mm256_add_epi32(sums[0], sums[1]);
+}
+
+static inline int search(const rgi_q4_steps *steps, float factor, const lanes weights[2])
+{
+    const __m256 by = _mm256_set1_ps(factor);
+    const __m256i x[2] = { steps8(weights[0].low, weights[0].high, by), steps8(weights[1].low, weights[1].high, by) };
+    /* Cells from -32 on as bytes, in the order in which unpacking two of them gives that of x. */
+    const __m256i cells = _mm256_packs_epi16(_mm256_srai_epi16(x[0], RGI_Q4_CELL_BITS), _mm256_srai_epi16(x[1], RGI_Q4_CELL_BITS));
+    __m256i part[4], all[RGI_Q4_TRIES];
+    UNROLL for (int i = 0; i < 4; i++) {
+        const int first = i < 2 ? 16 * i : 16 * i - RGI_Q4_CELLS; /* the cell that a quarter of the table begins with */
+        const __m256i place = _mm256_sub_epi8(cells, _mm256_set1_epi8((char)first));
+        part[i] = _mm256_or_si256(place, _mm256_cmpgt_epi8(place, _mm256_set1_epi8(15)));
+    }
+    UNROLL for (int j = 0; j < RGI_Q4_TRIES; j++) all[j] = group_error8(x, part, steps + j);
+    UNROLL for (int j = 0; j < RGI_Q4_TRIES; j += 2) all[j / 2] = _mm256_hadd_epi32(all[j], all[j + 1]);
+    const __m256i first = _mm256_hadd_epi32(all[0], all[1]), second = _mm256_hadd_epi32(all[2], all[3]);
+    const __m256i sums = _mm256_add_epi32(_mm256_permute2x128_si256(first, second, 0x20), _mm256_permute2x128_si256(first, second, 0x31));
+    const __m256i eight = _mm256_or_si256(_mm256_and_si256(sums, _mm256_set1_epi32(~7)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    const __m128i four = _mm_min_epu32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1)), two = _mm_min_epu32(four, _mm_shuffle_epi32(four, 0x4e));
+    return _mm_cvtsi128_si32(_mm_min_epu32(two, _mm_shuffle_epi32(two, 0xb1))) & 7;
+}
+
+static inline void search4(int best[4], const rgi_q4_steps *const steps[4], const float factors[4], lanes weights[4][2])
+{
+    for (int j = 0; j < 4; j++) best[j] = search(steps[j], factors[j], weights[j]);
+}
 
 static inline __m256i join_nibbles(__m256i a, __m256i b, __m256i c, __m256i d)
 {

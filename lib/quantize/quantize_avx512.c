@@ -34,32 +34,85 @@ static inline void lanes_sum4(float to[4], lanes a, lanes b, lanes c, lanes d)
     _mm_storeu_ps(to, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, one)));
 }
 
-static inline __m512i descend(__m512i n, lanes x, lanes tree)
+static inline void lanes_largest4(float to[4], lanes a, lanes b, lanes c, lanes d)
 {
-    const __mmask16 is_right = _mm512_cmp_ps_mask(x, _mm512_permutexvar_ps(n, tree), _CMP_GE_OQ);
-    const __m512i left = _mm512_add_epi32(n, n);
-    return _mm512_mask_sub_epi32(left, is_right, left, _mm512_set1_epi32(-1));
-}
-
-/* Of an index only the lower 4 bits count, so 16 + code finds the value. */
-static inline lanes lanes_nearest(lanes x, const rgi_q4_shape *shape, places *code)
-{
-    const lanes tree = lanes_load(shape->tree);
-    __m512i n = _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x, lanes_set(shape->tree[1]), _CMP_GE_OQ), _mm512_set1_epi32(2), _mm512_set1_epi32(3));
-    n = descend(descend(descend(n, x, tree), x, tree), x, tree);
-    if (code) *code = _mm512_and_si512(n, _mm512_set1_epi32(15));
-    return _mm512_permutexvar_ps(n, lanes_load(shape->values));
+    const __m512 ab = _mm512_max_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    const __m512 cd = _mm512_max_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    const __m512 all = _mm512_max_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd)); /* four floats of each */
+    const __m512 two = _mm512_max_ps(all, _mm512_permute_ps(all, 0x4e)), one = _mm512_max_ps(two, _mm512_permute_ps(two, 0xb1));
+    const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+    _mm_storeu_ps(to, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, one)));
 }
 
 /* Adding 1.5 * 2^23 + 16 leaves a cell's index in the lowest 5 bits, of which alone the look-up takes notice. */
-static inline lanes lanes_difference(lanes x, const rgi_q4_shape *shape)
+static inline __m512i cell_of(lanes x, const rgi_q4_shape *shape)
 {
     const float origin = 0x1.8p23f + 16;
     const lanes sum = _mm512_add_ps(_mm512_mul_ps(x, lanes_set(shape->cells)), lanes_set(origin));
-    const __m512i cell = _mm512_castps_si512(lanes_min(lanes_max(sum, lanes_set(origin - 16)), lanes_set(origin + 15)));
+    return _mm512_castps_si512(lanes_min(lanes_max(sum, lanes_set(origin - 16)), lanes_set(origin + 15)));
+}
+
+static inline lanes lanes_nearest(lanes x, const rgi_q4_shape *shape, places *code)
+{
+    const __m512i cell = cell_of(x, shape), lower = _mm512_permutex2var_epi32(_mm512_loadu_si512(shape->lower), cell, _mm512_loadu_si512(shape->lower + 16));
+    const lanes between = _mm512_permutex2var_ps(lanes_load(shape->between), cell, lanes_load(shape->between + 16));
+    *code = _mm512_mask_add_epi32(lower, _mm512_cmp_ps_mask(x, between, _CMP_GE_OQ), lower, _mm512_set1_epi32(1));
+    return _mm512_permutexvar_ps(*code, lanes_load(shape->values));
+}
+
+static inline lanes lanes_difference(lanes x, const rgi_q4_shape *shape)
+{
+    const __m512i cell = cell_of(x, shape);
     const lanes below = _mm512_permutex2var_ps(lanes_load(shape->below), cell, lanes_load(shape->below + 16));
     const lanes above = _mm512_permutex2var_ps(lanes_load(shape->above), cell, lanes_load(shape->above + 16));
     return _mm512_range_ps(lanes_sub(x, below), lanes_sub(x, above), 0x2); /* the one of less magnitude */
+}
+
+/* Parts of the sum of squares for one of the steps. */
+BODY __m512i group_error16(__m512i x, __m512i cell, const rgi_q4_steps *s)
+{
+    const __m512i centre = _mm512_permutex2var_epi16(_mm512_load_si512(s->centre), cell, _mm512_load_si512(s->centre + 32));
+    const __m512i half = _mm512_permutex2var_epi16(_mm512_load_si512(s->half), cell, _mm512_load_si512(s->half + 32));
+    const __m512i difference = _mm512_sub_epi16(_mm512_abs_epi16(_mm512_sub_epi16(x, centre)), half);
+    return _mm512_madd_epi16(difference, difference);
+}
+
+/* Four numbers in each quarter, for four of the steps. */
+BODY __m512i group_errors4(__m512i x, __m512i cell, const rgi_q4_steps *s)
+{
+    const __m512i a = group_error16(x, cell, s), b = group_error16(x, cell, s + 1), ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    const __m512i c = group_error16(x, cell, s + 2), d = group_error16(x, cell, s + 3), cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+}
+
+/* A quarter has parts of the first four sums or of the second four. */
+BODY __m512i group_errors(const rgi_q4_steps *steps, float factor, const lanes weights[2])
+{
+    const lanes by = lanes_set(factor);
+    /* In another order, which makes no difference to sums. */
+    const __m512i x = _mm512_packs_epi32(_mm512_cvtps_epi32(lanes_mul(weights[0], by)), _mm512_cvtps_epi32(lanes_mul(weights[1], by)));
+    const __m512i cell = _mm512_srai_epi16(x, RGI_Q4_CELL_BITS);
+    const __m512i four = group_errors4(x, cell, steps), others = group_errors4(x, cell, steps + 4);
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(four, others, 0x88), _mm512_shuffle_i32x4(four, others, 0xdd));
+}
+
+/* The least of four and four of each half, in its place. */
+BODY __m512i least_of_eight(__m512i v)
+{
+    const __m512i four = _mm512_min_epu32(v, _mm512_shuffle_i32x4(v, v, 0xb1)), two = _mm512_min_epu32(four, _mm512_shuffle_epi32(four, _MM_PERM_BADC));
+    return _mm512_min_epu32(two, _mm512_shuffle_epi32(two, _MM_PERM_CDAB));
+}
+
+BODY void search4(int best[4], const rgi_q4_steps *const steps[4], const float factors[4], lanes weights[4][2])
+{
+    const __m512i numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7), others = _mm512_set1_epi32(~7);
+    UNROLL for (int j = 0; j < 4; j += 2) {
+        const __m512i a = group_errors(steps[j], factors[j], weights[j]), b = group_errors(steps[j + 1], factors[j + 1], weights[j + 1]);
+        const __m512i sums = _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd)); /* eight of a, eight of b */
+        const __m512i least = least_of_eight(_mm512_or_si512(_mm512_and_si512(sums, others), numbers));
+        best[j] = _mm_cvtsi128_si32(_mm512_castsi512_si128(least)) & 7;
+        best[j + 1] = _mm_cvtsi128_si32(_mm512_extracti32x4_epi32(least, 2)) & 7;
+    }
 }
 
 static inline void store_nibbles(unsigned char *to, places a, places b, places c, places d)

@@ -2,6 +2,7 @@
  * Choosing numbers on any processor, by the compiler's vector types. */
 #include "quantize/quantize_kernels.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 typedef float four __attribute__((vector_size(16)));
@@ -68,6 +69,14 @@ static inline float lanes_largest(lanes v)
     return even > odd ? even : odd;
 }
 
+static inline void lanes_largest4(float to[4], lanes a, lanes b, lanes c, lanes d)
+{
+    to[0] = lanes_largest(a);
+    to[1] = lanes_largest(b);
+    to[2] = lanes_largest(c);
+    to[3] = lanes_largest(d);
+}
+
 static inline float lanes_sum(lanes v)
 {
     const four all = (v.part[0] + v.part[2]) + (v.part[1] + v.part[3]);
@@ -95,11 +104,48 @@ static inline lanes lanes_nearest(lanes x, const rgi_q4_shape *shape, places *co
             n.part[i] -= is_above;
         }
     }
-    if (code) *code = n;
+    *code = n;
     return value;
 }
 
-static inline lanes lanes_difference(lanes x, const rgi_q4_shape *shape) { return lanes_sub(x, lanes_nearest(x, shape, NULL)); }
+static inline lanes lanes_difference(lanes x, const rgi_q4_shape *shape)
+{
+    places code;
+    return lanes_sub(x, lanes_nearest(x, shape, &code));
+}
+
+static inline void steps_of_group(int16_t x[32], const lanes weights[2], float factor)
+{
+    const float big = 0x1.8p23f;
+    for (int i = 0; i < 2; i++) {
+        const lanes whole = lanes_sub(lanes_add(lanes_min(lanes_max(lanes_mul(weights[i], lanes_set(factor)), lanes_set(-32768)), lanes_set(32767)), lanes_set(big)), lanes_set(big));
+        for (int j = 0; j < RGI_LANES; j++) x[RGI_LANES * i + j] = (int16_t)whole.part[j / 4][j % 4];
+    }
+}
+
+static inline uint32_t sum_of_squares(const int16_t x[32], const rgi_q4_steps *s)
+{
+    uint32_t sum = 0;
+    for (int i = 0; i < 32; i++) {
+        const int cell = x[i] >> RGI_Q4_CELL_BITS & (RGI_Q4_CELLS - 1), difference = abs(x[i] - s->centre[cell]) - s->half[cell];
+        sum += (uint32_t)(difference * difference);
+    }
+    return sum;
+}
+
+static inline void search4(int best[4], const rgi_q4_steps *const steps[4], const float factors[4], lanes weights[4][2])
+{
+    for (int j = 0; j < 4; j++) {
+        int16_t x[32];
+        uint32_t least = UINT32_MAX;
+        steps_of_group(x, weights[j], factors[j]);
+        for (uint32_t i = 0; i < RGI_Q4_TRIES; i++) {
+            const uint32_t sum = (sum_of_squares(x, &steps[j][i]) & ~(uint32_t)7) | i;
+            least = sum < least ? sum : least;
+        }
+        best[j] = (int)(least & 7);
+    }
+}
 
 static inline void store_nibbles(unsigned char *to, places a, places b, places c, places d)
 {
