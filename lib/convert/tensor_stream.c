@@ -18,7 +18,7 @@
 #include "model/weights_plan.h"
 
 #define ROOM_BYTES ((uint64_t)32 << 20) /* of a round, in the new file */
-#define PIECE_BYTES ((uint64_t)512 << 10) /* read at a time */
+#define PIECE_BYTES ((uint64_t)256 << 10) /* read at a time */
 #define MOST_PIECES 512u
 #define NONE SIZE_MAX
 
@@ -42,13 +42,12 @@ typedef struct turn {
     uint64_t n_columns;             /* elements of a unit */
     uint64_t unit_in, unit_out;     /* bytes; of codes alone */
     unsigned char *room;
-    uint8_t *groups;                /* of all rows, in the stream's tail */
+    uint8_t *groups;                /* of all rows, in a tail */
     float *scales;
     uint64_t first;                 /* unit that the room begins with */
     rgi_gather gather;              /* of a tensor that lies in another order */
     pthread_mutex_t gathering;      /* one hand at a time, since what it reads ahead serves the next */
     size_t n_pieces;
-    rg_status write_status;
     atomic_size_t next;
     atomic_bool is_over;
 } turn;
@@ -59,23 +58,25 @@ bool rgi_stream_init(rgi_stream *s)
     const rg_allocator *allocator = &s->host->allocator;
     s->hands = rgi_alloc_zeroed(allocator, s->crew->n_hands * sizeof *s->hands);
     s->pieces = rgi_alloc_array(allocator, MOST_PIECES, sizeof *s->pieces);
-    s->room = rgi_alloc(allocator, 2 * ROOM_BYTES + RGI_NATIVE_PAGE);
+    s->block = rgi_alloc(allocator, RGI_STREAM_ROOMS * ROOM_BYTES + RGI_NATIVE_PAGE);
     for (size_t i = 0; i < s->crew->n_hands && s->hands; i++) s->hands[i].error = (rg_error)RG_ERROR_INIT;
-    if (!s->hands || !s->pieces || !s->room) return false;
-    s->rooms[0] = s->room + (RGI_NATIVE_PAGE - (uintptr_t)s->room % RGI_NATIVE_PAGE);
-    s->rooms[1] = s->rooms[0] + ROOM_BYTES;
+    if (!s->hands || !s->pieces || !s->block) return false;
+    unsigned char *page = s->block + (RGI_NATIVE_PAGE - (uintptr_t)s->block % RGI_NATIVE_PAGE);
+    for (size_t i = 0; i < RGI_STREAM_ROOMS; i++) s->rooms[i] = (rgi_stream_room){ .bytes = page + i * ROOM_BYTES };
+    rgi_writer_init(&s->writer, s->out, s->crew->own != NULL);
     return true;
 }
 
 void rgi_stream_clear(rgi_stream *s)
 {
     const rg_allocator *allocator = &s->host->allocator;
+    rgi_writer_clear(&s->writer);
     for (size_t i = 0; s->hands && i < s->crew->n_hands; i++) rgi_free(allocator, s->hands[i].in);
     rgi_free(allocator, s->hands);
     rgi_free(allocator, s->pieces);
-    rgi_free(allocator, s->room);
-    rgi_free(allocator, s->tails[0]);
-    rgi_free(allocator, s->tails[1]);
+    rgi_free(allocator, s->block);
+    rgi_free(allocator, s->tails[0].bytes);
+    rgi_free(allocator, s->tails[1].bytes);
 }
 
 static rg_status read_bytes(const rgi_stream *s, const rgi_stored_tensor *t, uint64_t at, void *to, uint64_t bytes, rg_error *error)
@@ -219,27 +220,11 @@ static rg_status make_piece(turn *r, hand *h, piece *p)
     return rgi_is_quantized(t->type) ? read_bytes(r->s, t, p->first, to, p->n, &h->error) : read_elements(r, p->first, p->n, to, &h->error);
 }
 
-static rg_status write_waiting(rgi_stream *s)
-{
-    rg_status status = RG_OK;
-    for (size_t i = 0; i < RGI_STREAM_WAITING && status == RG_OK; i++) {
-        const rgi_stream_part part = s->waiting[i];
-        if (part.n_bytes > 0) status = rgi_native_out_write(s->out, part.bytes, part.n_bytes);
-        s->done += part.n_bytes;
-        s->waiting[i].n_bytes = 0;
-    }
-    return status;
-}
-
-/* Hand 0 first writes what was made before, of this tensor or of another. Pieces are taken in their order, so what comes before one that failed is finished. */
+/* Pieces are taken in their order, so what comes before one that failed is finished. */
 static void work(void *argument, size_t index)
 {
     turn *r = argument;
     hand *h = &r->s->hands[index];
-    if (index == 0) {
-        r->write_status = write_waiting(r->s);
-        if (r->write_status != RG_OK) atomic_store(&r->is_over, true);
-    }
     while (!atomic_load(&r->is_over)) {
         const size_t i = atomic_fetch_add(&r->next, 1);
         if (i >= r->n_pieces) return;
@@ -258,11 +243,9 @@ static rg_status run(turn *r)
         s->hands[i].status = RG_OK;
         s->hands[i].stopped_at = NONE;
     }
-    r->write_status = RG_OK;
     atomic_store(&r->next, 0);
     atomic_store(&r->is_over, false);
     rgi_crew_run(s->crew, work, r);
-    if (r->write_status != RG_OK) return r->write_status; /* its sentence is in s->error */
     for (size_t i = 0; i < s->crew->n_hands; i++)
         if (s->hands[i].stopped_at != NONE && (!first || s->hands[i].stopped_at < first->stopped_at)) first = &s->hands[i];
     if (first) {
@@ -315,7 +298,22 @@ static uint64_t units_of_room(const turn *r, uint64_t piece_units)
     return most < of_pages ? most : most - most % of_pages;
 }
 
-/* All rounds. What one made is written during the next, of whatever tensor. */
+/* The next of the rooms or tails, when it is written. */
+static rg_status await_room(rgi_stream *s, rgi_stream_room *rooms, size_t index, rgi_stream_room **room)
+{
+    *room = &rooms[index];
+    return rgi_writer_wait(&s->writer, rooms[index].written);
+}
+
+/* Gives the content to the writer. */
+static rg_status send_room(rgi_stream *s, rgi_stream_room *room, const unsigned char *bytes, uint64_t n_bytes)
+{
+    const rg_status status = rgi_writer_put(&s->writer, bytes, n_bytes);
+    room->written = s->writer.n_put;
+    s->done += n_bytes;
+    return status;
+}
+
 static rg_status run_rounds(turn *r, uint64_t n_units, rgi_stream_error *sum)
 {
     rgi_stream *s = r->s;
@@ -325,36 +323,39 @@ static rg_status run_rounds(turn *r, uint64_t n_units, rgi_stream_error *sum)
     if (r->job->from->type != r->job->type && !reserve_hands(r, piece_units)) return rgi_fail_plain(s->error, RG_ERR_MEMORY);
     for (; r->first < n_units; r->first += room_units) {
         const uint64_t n = rgi_min_u64(room_units, n_units - r->first);
-        r->room = s->rooms[s->n_rounds++ % 2];
+        rgi_stream_room *room;
+        rg_status status = await_room(s, s->rooms, s->n_rounds++ % RGI_STREAM_ROOMS, &room);
+        if (status != RG_OK) return status;
+        r->room = room->bytes;
         r->n_pieces = 0;
         for (uint64_t at = 0; at < n; at += piece_units) s->pieces[r->n_pieces++] = (piece){ .first = r->first + at, .n = rgi_min_u64(piece_units, n - at) };
-        const rg_status status = run(r);
+        status = run(r);
         if (status != RG_OK) return status;
         for (size_t i = 0; i < r->n_pieces; i++) {
             sum->squared += s->pieces[i].difference.squared;
             sum->squared_weights += s->pieces[i].difference.squared_weights;
             sum->largest = fmax(sum->largest, s->pieces[i].difference.largest);
         }
-        s->waiting[0] = (rgi_stream_part){ r->room, n * r->unit_out };
+        status = send_room(s, room, r->room, n * r->unit_out);
+        if (status != RG_OK) return status;
     }
     return RG_OK;
 }
 
-/* Room for what follows the codes of all rows, zeros between too. The tail before the last is written by now: every tensor takes a round. */
-static rg_status make_tail(turn *r, uint64_t rows, rgi_stream_part *tail)
+/* Room for what follows the codes of all rows, zeros between too. */
+static rg_status make_tail(turn *r, uint64_t rows, rgi_stream_room **tail)
 {
     rgi_stream *s = r->s;
     rgi_quantized_parts parts;
     if (!rgi_quantized_layout(&parts, r->job->type, rows, r->n_columns)) return rgi_fail_plain(s->error, RG_ERR_LIMIT);
-    const uint64_t codes = rows * r->unit_out;
-    unsigned char **room = &s->tails[s->n_tails++ % 2];
-    const uint64_t from = codes / 64 * 64; /* aligned as in the file */
-    rgi_free(&s->host->allocator, *room);
-    *room = rgi_alloc_zeroed(&s->host->allocator, parts.bytes - from);
-    if (!*room) return rgi_fail_plain(s->error, RG_ERR_MEMORY);
-    r->groups = *room + (parts.groups - from);
-    r->scales = (float *)(void *)(*room + (parts.scales - from));
-    *tail = (rgi_stream_part){ *room + (codes - from), parts.bytes - codes };
+    const uint64_t codes = rows * r->unit_out, from = codes / 64 * 64; /* aligned as in the file */
+    const rg_status status = await_room(s, s->tails, s->n_tails++ % 2, tail);
+    if (status != RG_OK) return status;
+    rgi_free(&s->host->allocator, (*tail)->bytes);
+    unsigned char *bytes = (*tail)->bytes = rgi_alloc_zeroed(&s->host->allocator, parts.bytes - from);
+    if (!bytes) return rgi_fail_plain(s->error, RG_ERR_MEMORY);
+    r->groups = bytes + (parts.groups - from);
+    r->scales = (float *)(void *)(bytes + (parts.scales - from));
     return RG_OK;
 }
 
@@ -362,7 +363,7 @@ rg_status rgi_stream_tensor(rgi_stream *s, const rgi_stream_job *job, rgi_stream
 {
     turn r = { .s = s, .job = job };
     uint64_t n_units;
-    rgi_stream_part tail = { 0 };
+    rgi_stream_room *tail = NULL;
     *difference = (rgi_stream_error){ 0 };
     atomic_init(&r.next, 0);
     atomic_init(&r.is_over, false);
@@ -371,7 +372,10 @@ rg_status rgi_stream_tensor(rgi_stream *s, const rgi_stream_job *job, rgi_stream
     pthread_mutex_init(&r.gathering, NULL);
     if (status == RG_OK && rgi_is_quantized(job->type) && job->from->type != job->type) status = make_tail(&r, n_units, &tail);
     if (status == RG_OK) status = run_rounds(&r, n_units, difference);
-    s->waiting[1] = tail;
+    if (status == RG_OK && tail) {
+        const uint64_t skipped = n_units * r.unit_out % 64;
+        status = send_room(s, tail, tail->bytes + skipped, rgi_block_bytes(tail->bytes) - skipped);
+    }
     if (job->from->is_strided) rgi_gather_close(&r.gather);
     pthread_mutex_destroy(&r.gathering);
     return status;
@@ -379,6 +383,7 @@ rg_status rgi_stream_tensor(rgi_stream *s, const rgi_stream_job *job, rgi_stream
 
 rg_status rgi_stream_end(rgi_stream *s)
 {
-    const rg_status status = write_waiting(s);
-    return status != RG_OK ? status : rgi_host_progress(s->host, "converting", s->done, s->total) == RG_OK ? RG_OK : rgi_fail_plain(s->error, RG_INTERRUPTED);
+    const rg_status status = rgi_writer_wait(&s->writer, s->writer.n_put);
+    if (status != RG_OK) return status;
+    return rgi_host_progress(s->host, "converting", s->done, s->total) == RG_OK ? RG_OK : rgi_fail_plain(s->error, RG_INTERRUPTED);
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What native files of 8 and 4 bits give, in one process and in turn: their sizes; the time of a step, of 16 bits beside it; prefill of 512 tokens; opening a mapped file to its
+ * What native files of 8 and 4 bits give, in one process and in turn: how long they take to make, and to copy; their sizes; the time of a step, of 16 bits beside it; prefill of 512 tokens; opening a mapped file to its
  * first logits; and what two processes that map the same file share. Medians. The model is the one that presets_test.py writes, in the folder LARGE/2b, or the folder that is
  * named on the command line; a tokenizer.model in it goes into the files. The files are made beside it in LARGE, 10 GB, and removed. */
 #include <recurrentgemma.h>
 #include <recurrentgemma/native.h>
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -17,6 +18,7 @@
 #define N_PREFILLS 7
 #define N_OPENINGS 5
 #define N_TOKENS 512
+#define N_CONVERSIONS 3
 
 enum { BF16, Q8, Q4, N_FILES };
 
@@ -26,7 +28,68 @@ static const struct {
     double least_ratio, most_bytes; /* of steps a second and of bytes, to those of bf16 */
 } kinds[N_FILES] = { { "bf16", RG_TYPE_BF16, 0, 1 }, { "q8", RG_TYPE_Q8, 1.8, 0.51 }, { "q4", RG_TYPE_Q4, 3.0, 0.29 } };
 
-static char place[512], paths[N_FILES][600];
+static char place[512], folder[600], paths[N_FILES][600];
+
+static double time_converting(int kind)
+{
+    rg_convert_options *options = rg_convert_options_new();
+    rg_error error = RG_ERROR_INIT;
+    REQUIRE(options && rg_convert_options_set_type(options, kinds[kind].type) == RG_OK);
+    const double began = now();
+    const rg_status status = rg_convert(paths[kind], folder, NULL, options, &error);
+    const double took = now() - began;
+    if (status != RG_OK) printf("%s\n", error.message);
+    REQUIRE(status == RG_OK);
+    rg_convert_options_free(options);
+    return took;
+}
+
+static void read_through(const char *path)
+{
+    static char some[1 << 20];
+    const int from = open(path, O_RDONLY);
+    REQUIRE(from >= 0);
+    while (read(from, some, sizeof some) > 0) {}
+    close(from);
+}
+
+/* As many bytes, which the system holds in memory, by cp, and onto the disk. */
+static double time_copying(int kind)
+{
+    char copy[700];
+    snprintf(copy, sizeof copy, "%s.copy", paths[kind]);
+    read_through(paths[kind]);
+    const double began = now();
+    const pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        execlp("cp", "cp", paths[kind], copy, (char *)NULL);
+        _exit(127);
+    }
+    int status = 1;
+    REQUIRE(waitpid(child, &status, 0) == child && status == 0);
+    const int to = open(copy, O_RDONLY);
+    REQUIRE(to >= 0 && fsync(to) == 0);
+    const double took = now() - began;
+    close(to);
+    unlink(copy);
+    return took;
+}
+
+TEST(converting_takes_at_most_twice_as_long_as_copying)
+{
+    for (int i = 0; i < N_FILES; i++) {
+        double converting[N_CONVERSIONS], copying[N_CONVERSIONS];
+        for (int k = 0; k < N_CONVERSIONS; k++) {
+            converting[k] = time_converting(i);
+            copying[k] = time_copying(i);
+            printf("TABLE %s: converted in %.2f s, copied and synced in %.2f s\n", kinds[i].name, converting[k], copying[k]);
+        }
+        const double ratio = median(converting, N_CONVERSIONS) / median(copying, N_CONVERSIONS);
+        printf("TABLE %s: %.2f times as long as copying, medians of %d\n", kinds[i].name, ratio, N_CONVERSIONS);
+        CHECK(ratio <= 2);
+    }
+}
 
 TEST(files_are_small)
 {
@@ -158,23 +221,15 @@ TEST(two_processes_share_a_mapped_file)
 
 int main(int argc, char **argv)
 {
-    char folder[600], config[700];
+    char config[700];
     const char *build = getenv("BUILD") ? getenv("BUILD") : "build", *large = getenv("LARGE");
     snprintf(place, sizeof place, "%s%s", large ? large : build, large ? "" : "/large");
     snprintf(folder, sizeof folder, "%s/2b", place);
     if (argc > 1) snprintf(folder, sizeof folder, "%s", argv[1]);
     snprintf(config, sizeof config, "%s/config.json", folder);
     if (access(config, R_OK) != 0) return test_skip("the 2B model that presets_test.py writes");
-    for (int i = 0; i < N_FILES; i++) {
-        rg_convert_options *options = rg_convert_options_new();
-        rg_error error = RG_ERROR_INIT;
-        snprintf(paths[i], sizeof paths[i], "%s/native_speed.%s.rgm", place, kinds[i].name);
-        REQUIRE(options && rg_convert_options_set_type(options, kinds[i].type) == RG_OK);
-        const double began = now();
-        if (rg_convert(paths[i], folder, NULL, options, &error) != RG_OK) printf("%s\n", error.message);
-        printf("TABLE %s: converted in %.2f s\n", kinds[i].name, now() - began);
-        rg_convert_options_free(options);
-    }
+    for (int i = 0; i < N_FILES; i++) snprintf(paths[i], sizeof paths[i], "%s/native_speed.%s.rgm", place, kinds[i].name);
+    RUN(converting_takes_at_most_twice_as_long_as_copying);
     RUN(files_are_small);
     RUN(the_first_logits_are_there_at_once);
     RUN(two_processes_share_a_mapped_file);

@@ -4,6 +4,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdlib.h>
 
 #include "backend/cpu/cpu_features.h"
 #include "kernel/quantized_check.h"
@@ -131,6 +132,34 @@ TEST(four_bits_are_as_good_as_trying_all_bytes_and_codes)
             printf("TABLE kind %d, importance %d: squared error %.6f of the least, worst group %.4f\n", kind, important, chosen / possible, worst);
             CHECK(chosen <= 1.0005 * possible && worst <= 1.1);
         }
+}
+
+/* How far x is from the nearest of the values, by each of the ways that the tables of whole numbers offer. */
+static void check_distances(const rgi_q4_steps *s, int x, size_t *n_wrong)
+{
+    const int cell = (x - (x & 1023)) / 1024 & 63, pair = s->pair[cell];
+    int least = INT32_MAX;
+    for (int i = 0; i < 16; i++) least = least < abs(x - s->values[i]) ? least : abs(x - s->values[i]);
+    const int low = abs(x - s->values[pair]), high = abs(x - s->values[pair + 1]);
+    *n_wrong += abs(abs(x - s->centre[cell]) - s->half[cell]) != least || (low < high ? low : high) != least;
+    for (int i = 0; i < 2; i++) *n_wrong += (int16_t)(s->low[i][pair] | s->high[i][pair] << 8) != s->values[pair + i];
+}
+
+TEST(tables_of_whole_numbers_tell_the_distance_to_the_nearest_value)
+{
+    static rgi_quantizer quantizer;
+    rgi_quantizer_init(&quantizer, 0);
+    size_t n_wrong = 0;
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < RGI_Q4_TRIES; j++) {
+            const rgi_q4_steps *s = &quantizer.tables.steps[i][j];
+            for (int x = INT16_MIN; x <= INT16_MAX; x++) check_distances(s, x, &n_wrong);
+            for (int k = 0; k < 16; k++) { /* and the values are those of the bytes, but for the rounding to an even number */
+                const double exact = q4_value((unsigned)k, (uint8_t)(224 + i + j)) * (double)quantizer.tables.to_steps[i];
+                n_wrong += !(fabs(exact - s->values[k]) <= 1.01);
+            }
+        }
+    CHECK_EQUAL(n_wrong, 0);
 }
 
 /* The least of very many scales. */
@@ -354,6 +383,7 @@ int main(void)
     for (unsigned byte = 0; byte < 256; byte++)
         for (unsigned c = 0; c < 16; c++) all_values[byte][c] = q4_value(c, byte);
     RUN(four_bits_are_as_good_as_trying_all_bytes_and_codes);
+    RUN(tables_of_whole_numbers_tell_the_distance_to_the_nearest_value);
     RUN(eight_bits_are_as_good_as_trying_a_thousand_scales);
     RUN(every_instruction_set_chooses_the_same_bytes);
     RUN(errors_are_those_of_what_was_written);
