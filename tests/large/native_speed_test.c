@@ -57,7 +57,7 @@ static void read_through(const char *path)
 static double time_copying(int kind)
 {
     char copy[700];
-    snprintf(copy, sizeof copy, "%s.copy", paths[kind]);
+    snprintf(copy, sizeof copy, "%.599s.copy", paths[kind]);
     read_through(paths[kind]);
     const double began = now();
     const pid_t child = fork();
