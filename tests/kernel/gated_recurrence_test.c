@@ -25,6 +25,10 @@ static const setting settings[] = {
     { 1, 130, RG_TYPE_BF16, false, 1, { 97 }, { 0 } },
     { 10, 64, RG_TYPE_BF16, true, 2, { 1, 48 }, { 2000, 0 } },
     { 2, 256, RG_TYPE_BF16, true, 1, { 13 }, { 1 } },
+    /* Many blocks and one row, or pieces of one: other tasks. */
+    { 10, 256, RG_TYPE_BF16, true, 1, { 1 }, { 5 } },
+    { 5, 100, RG_TYPE_F32, false, 3, { 1, 1, 1 }, { 0, 1, 900 } },
+    { 9, 300, RG_TYPE_F16, true, 1, { 6 }, { 0 } },
 };
 #define N_SETTINGS (sizeof settings / sizeof settings[0])
 

@@ -6,15 +6,16 @@
 #include "backend/kernels.h"
 #include "base/checked.h"
 
-#define CHANNELS 64 /* of one task */
-#define ROWS 48     /* whose gates are made together */
+#define CHANNELS 64  /* of one task */
+#define ROWS 48      /* whose gates are made together */
+#define ONE_ROW 256u /* channels of a task of one row: what it reads of its gates' weights then lies together */
 
 typedef struct recurrence {
     const rgi_cpu_backend *backend;
     const rg_scan_args *scan;
     const rg_recurrence_args *gates; /* NULL: the scan alone */
     size_t n_channels, n_blocks;     /* tasks of one segment */
-    size_t each, blocks_each;        /* channels and tasks of one gate block */
+    size_t each, blocks_each, width; /* channels and tasks of one gate block; channels of a task */
 } recurrence;
 
 static float *row_of(const rg_tensor *t, size_t m) { return t ? (float *)RG_TENSOR_DATA(t) + m * t->strides[0] : NULL; }
@@ -36,7 +37,7 @@ static void make_gate(const recurrence *c, float *gate, const rg_matmul_args *ar
 {
     const rg_tensor *w = args->w;
     const rgi_straight s = {
-        .y = gate, .y_stride = CHANNELS, .x = row_of(c->scan->x, row) + block * c->each, .x_stride = c->scan->x->strides[0],
+        .y = gate, .y_stride = c->width, .x = row_of(c->scan->x, row) + block * c->each, .x_stride = c->scan->x->strides[0],
         .w = (const char *)RG_TENSOR_DATA(w) + (block * w->strides[0] + inner) * rgi_type_bytes(w->type), .w_stride = w->strides[1], .w_type = w->type,
         .n_rows = n_rows, .n_columns = count, .k = c->each,
     };
@@ -47,10 +48,10 @@ static void recur_task(void *argument, size_t index, void *room)
 {
     (void)room;
     const recurrence *c = argument;
-    const size_t segment_index = index / c->n_blocks, block = index % c->n_blocks / c->blocks_each, inner = index % c->n_blocks % c->blocks_each * CHANNELS;
-    const size_t count = rgi_min_size(CHANNELS, c->each - inner), first = block * c->each + inner;
+    const size_t segment_index = index / c->n_blocks, block = index % c->n_blocks / c->blocks_each, inner = index % c->n_blocks % c->blocks_each * c->width;
+    const size_t count = rgi_min_size(c->width, c->each - inner), first = block * c->each + inner;
     const rg_segment *segment = c->scan->segments[segment_index];
-    _Alignas(64) float h[CHANNELS], rate[CHANNELS], gate_x[ROWS * CHANNELS], gate_a[ROWS * CHANNELS];
+    _Alignas(64) float h[ONE_ROW], rate[ONE_ROW], gate_x[ROWS * CHANNELS], gate_a[ROWS * CHANNELS];
     c->backend->kernels->rates(rate, row_of(c->scan->decay, 0) + first, count);
     memcpy(h, row_of(c->scan->state_in[segment_index], 0) + first, count * sizeof *h);
     for (size_t t = 0; t < segment->n_rows; t += ROWS) {
@@ -65,7 +66,7 @@ static void recur_task(void *argument, size_t index, void *room)
             make_gate(c, gate_a, c->gates->recurrence_gate, row, n_rows, block, inner, count);
             r.gate_x = gate_x;
             r.gate_a = gate_a;
-            r.gate_stride = CHANNELS;
+            r.gate_stride = c->width;
             r.input_bias = c->gates->input_gate->bias ? (const float *)RG_TENSOR_DATA(c->gates->input_gate->bias) + first : NULL;
             r.recurrence_bias = c->gates->recurrence_gate->bias ? (const float *)RG_TENSOR_DATA(c->gates->recurrence_gate->bias) + first : NULL;
             r.multiplier = row_of(c->gates->multiplier, row) + first;
@@ -80,11 +81,21 @@ static void recur_task(void *argument, size_t index, void *room)
     memcpy(row_of(c->scan->state_out[segment_index], 0) + first, h, count * sizeof *h);
 }
 
+/* Wide tasks of one row, where there are enough for all threads. */
+static size_t width_of(const recurrence *c)
+{
+    bool is_one = c->gates != NULL;
+    for (size_t i = 0; i < c->scan->n_segments; i++) is_one = is_one && c->scan->segments[i]->n_rows == 1;
+    const size_t wide = rgi_min_size(ONE_ROW, c->each), n_tasks = c->n_channels / wide * c->scan->n_segments;
+    return is_one && n_tasks >= 4 * (size_t)c->backend->parallel.n_threads ? rgi_max_size(wide, CHANNELS) : CHANNELS;
+}
+
 static rg_status run(rgi_cpu_backend *backend, const rg_scan_args *scan, const rg_recurrence_args *gates)
 {
     recurrence c = { .backend = backend, .scan = scan, .gates = gates, .n_channels = scan->x->shape[1] };
     c.each = gates ? gates->input_gate->w->shape[2] : c.n_channels;
-    c.blocks_each = (c.each + CHANNELS - 1) / CHANNELS;
+    c.width = width_of(&c);
+    c.blocks_each = (c.each + c.width - 1) / c.width;
     c.n_blocks = c.n_channels / c.each * c.blocks_each;
     rgi_cpu_run(backend, recur_task, &c, c.n_blocks * scan->n_segments);
     return RG_OK;

@@ -349,20 +349,22 @@ static void pack(const rgi_packed *packed, const float *x, size_t x_stride, size
 
 #define STRAIGHT_AHEAD 24 /* rows of weights: so far ahead they are asked for by one row of x, of which a task takes a part of each */
 
+#define STRAIGHT_VECTORS 16
+
 /* Weights [K, N]: vectors along N, k ascending; nv vectors by mr rows. */
 VEC_BODY void straight_tile(const rgi_straight *s, size_t m, size_t n, int type, int mr, int nv, size_t n_left)
 {
-    vf sums[6 * 2]; /* also for one row of four vectors */
+    vf sums[STRAIGHT_VECTORS]; /* also for six rows of two vectors */
     VEC_UNROLL for (int i = 0; i < mr * nv; i++) sums[i] = vf_zero();
     for (size_t k = 0; k < s->k; k++) {
         const void *w = vec_at(s->w, type, k * s->w_stride + n);
         if (mr == 1)
-            for (int j = 0; j < nv; j += 64 / (int)sizeof(vf)) __builtin_prefetch(vec_at(w, type, STRAIGHT_AHEAD * s->w_stride + (size_t)j * VL));
-        vf weights[4];
+            VEC_UNROLL for (size_t j = 0; j < (size_t)nv * VL; j += type == RG_TYPE_F32 ? 16 : 32) __builtin_prefetch(vec_at(w, type, STRAIGHT_AHEAD * s->w_stride + j));
+        vf weights[STRAIGHT_VECTORS];
         VEC_UNROLL for (int j = 0; j < nv; j++)
         {
             weights[j] = vf_get_any(vec_at(w, type, (size_t)j * VL), type, n_left);
-            VEC_HOLD(weights[j]);
+            if (mr > 1) VEC_HOLD(weights[j]);
         }
         VEC_UNROLL for (int i = 0; i < mr; i++)
         {
@@ -379,6 +381,8 @@ VEC_BODY void straight_tile(const rgi_straight *s, size_t m, size_t n, int type,
 VEC_BODY void straight_columns(const rgi_straight *s, size_t m, int type, int mr)
 {
     size_t n = 0;
+    if (mr == 1 && VL == 16)
+        for (; n + 16 * VL <= s->n_columns; n += 16 * VL) straight_tile(s, m, n, type, mr, 16, VL);
     if (mr == 1)
         for (; n + 4 * VL <= s->n_columns; n += 4 * VL) straight_tile(s, m, n, type, mr, 4, VL);
     for (; n + 2 * VL <= s->n_columns; n += 2 * VL) straight_tile(s, m, n, type, mr, 2, VL);
