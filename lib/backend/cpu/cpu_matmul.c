@@ -111,7 +111,6 @@ static void multiply_quantized(const rgi_products *p, const desk *d, const rg_te
     if (n_rows == 1 && columns->n_pieces > 1 && p->backend->kernels->stream) {
         const rgi_stream s = { .sums = sums, .x = &p->packed, .type = w->type, .codes = (const char *)RG_TENSOR_DATA(w) + columns->n * w->strides[0], .groups = rgi_quantized_groups(w, columns->n),
                                .row_bytes = w->strides[0], .row_groups = rgi_quantized_row_groups(w->type, k), .apart = columns->apart };
-        for (size_t i = 0; i < columns->n_pieces; i++) __builtin_prefetch(w->scales + columns->n + i * columns->apart); /* for the finish */
         if (p->packed.n_rows == 1 && p->backend->kernels->stream(&s)) return;
     }
     for (size_t i = 0; i < columns->n_pieces; i++)
@@ -125,11 +124,22 @@ static void multiply_quantized(const rgi_products *p, const desk *d, const rg_te
         }
 }
 
+/* What finishing the sums will read beside them: a line for each piece, which nobody else would have asked for by then. */
+static void fetch_ahead(const rg_tensor *w, const rg_tensor *bias, const panel *columns)
+{
+    for (size_t i = 0; i < columns->n_pieces; i++) {
+        const size_t n = columns->n + i * columns->apart;
+        if (bias) __builtin_prefetch(bias_at(bias, n));
+        if (rgi_is_quantized(w->type)) __builtin_prefetch(scales_at(w, n));
+    }
+}
+
 /* Rows of x times the columns of a panel. */
 static void multiply(const rgi_products *p, const desk *d, const rgi_panel_source *source, bool is_second, size_t m, size_t n_rows, const panel *columns)
 {
     const rg_tensor *w = is_second ? source->second_w : source->w;
     float *sums = is_second ? d->second : d->sums;
+    fetch_ahead(w, is_second ? source->second_bias : source->bias, columns);
     if (rgi_is_quantized(w->type)) {
         multiply_quantized(p, d, w, sums, m, n_rows, columns);
         return;
