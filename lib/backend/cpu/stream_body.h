@@ -14,7 +14,7 @@ typedef struct stream_part {
     size_t from, k;
     float *to;
     const unsigned char *codes[STREAMS];        /* of whole columns */
-    _Alignas(64) vec_step steps[STREAMS][4 * STREAM_BLOCKS]; /* what groups add to the bits of their values, from the chunk's first block on */
+    _Alignas(64) uint16_t steps[STREAMS][4 * STREAM_BLOCKS]; /* what groups add to the bits of their values, from the chunk's first block on */
 } stream_part;
 
 /* A chunk of one step has no second strand. */

@@ -117,8 +117,7 @@ static inline void vf_store_bf16(uint16_t *p, vf v)
 static inline void vf_store_f16(uint16_t *p, vf v) { _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
 
 /* What n groups, a multiple of 4, add to the bits of their values. */
-typedef uint16_t vec_step; /* what a group adds to the bits of its values */
-static inline void vec_q4_steps(vec_step *steps, const uint8_t *groups, size_t n)
+static inline void vec_q4_steps(uint16_t *steps, const uint8_t *groups, size_t n)
 {
     for (; n >= 16; n -= 16, groups += 16, steps += 16)
         _mm256_storeu_si256((__m256i *)(void *)steps, _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)groups)), 4));
@@ -137,7 +136,7 @@ typedef struct vec_q4 {
 
 static inline vf vec_add_16(__m256i bits, uint16_t step) { return _mm256_castsi256_ps(_mm256_add_epi16(bits, _mm256_set1_epi16((short)step))); }
 
-static inline vec_q4 vec_q4_block(const unsigned char *words, const vec_step steps[4])
+static inline vec_q4 vec_q4_block(const unsigned char *words, const uint16_t steps[4])
 {
     const __m128i first = _mm_loadu_si128((const __m128i *)(const void *)rgi_q4_values), second = _mm_loadu_si128((const __m128i *)(const void *)(rgi_q4_values + 8));
     const __m128i low_bytes = _mm_set1_epi16(0xff);

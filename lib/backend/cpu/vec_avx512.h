@@ -107,24 +107,23 @@ static inline __m256i vf_bf16_bits(vf v)
 static inline void vf_store_bf16(uint16_t *p, vf v) { _mm256_storeu_si256((__m256i *)(void *)p, vf_bf16_bits(v)); }
 static inline void vf_store_f16(uint16_t *p, vf v) { _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
 
-/* What a group adds to the bits of its values, once for each half of a word: words of 32 bits come out of memory to all lanes for nothing, those of 16 take an instruction. */
-typedef uint32_t vec_step;
-static inline void vec_q4_steps(vec_step *steps, const uint8_t *groups, size_t n)
+/* What n groups, a multiple of 4, add to the bits of their values. */
+static inline void vec_q4_steps(uint16_t *steps, const uint8_t *groups, size_t n)
 {
-    for (; n >= 16; n -= 16, groups += 16, steps += 16) {
-        const __m512i low = _mm512_slli_epi32(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)groups)), 4);
-        _mm512_storeu_si512(steps, _mm512_or_si512(low, _mm512_slli_epi32(low, 16)));
-    }
-    for (; n; n--) *steps++ = RGI_Q4_STEP * 0x10001u * *groups++;
+    for (; n >= 16; n -= 16, groups += 16, steps += 16)
+        _mm256_storeu_si256((__m256i *)(void *)steps, _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)groups)), 4));
+    for (; n >= 8; n -= 8, groups += 8, steps += 8)
+        _mm_storeu_si128((__m128i *)(void *)steps, _mm_slli_epi16(_mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)groups)), 4));
+    for (; n; n--) *steps++ = (uint16_t)(RGI_Q4_STEP * *groups++);
 }
 
 /* A block of RG_TYPE_Q4: steps[q] is added to the bits of group q. Values are made when they are used. */
 typedef struct vec_q4 {
     __m512i codes;
-    const vec_step *steps;
+    const uint16_t *steps;
 } vec_q4;
 
-static inline vec_q4 vec_q4_block(const unsigned char *words, const vec_step steps[4])
+static inline vec_q4 vec_q4_block(const unsigned char *words, const uint16_t steps[4])
 {
     __m512i codes = _mm512_loadu_si512(words);
     VEC_HOLD(codes);
@@ -137,7 +136,7 @@ static inline vf vec_q4_values(const vec_q4 *block, unsigned q, size_t v)
     (void)v;
     const __m512i values = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)rgi_q4_values));
     const __m512i codes = q ? _mm512_srli_epi16(block->codes, (int)(4 * q)) : block->codes;
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_permutexvar_epi16(codes, values), _mm512_set1_epi32((int)block->steps[q]))); /* no half carries over: bits of a bfloat16 and a step end below 2^16 */
+    return _mm512_castsi512_ps(_mm512_add_epi16(_mm512_permutexvar_epi16(codes, values), _mm512_set1_epi16((short)block->steps[q])));
 }
 
 #endif

@@ -85,8 +85,7 @@ static inline void vf_store_bf16(uint16_t *p, vf v) { vst1_u16(p, vf_bf16_bits(v
 static inline void vf_store_f16(uint16_t *p, vf v) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(v))); }
 
 /* What n groups, a multiple of 4, add to the bits of their values. */
-typedef uint16_t vec_step; /* what a group adds to the bits of its values */
-static inline void vec_q4_steps(vec_step *steps, const uint8_t *groups, size_t n)
+static inline void vec_q4_steps(uint16_t *steps, const uint8_t *groups, size_t n)
 {
     for (; n >= 8; n -= 8, groups += 8, steps += 8) vst1q_u16(steps, vshll_n_u8(vld1_u8(groups), 4));
     for (; n; n--) *steps++ = (uint16_t)(RGI_Q4_STEP * *groups++);
@@ -98,7 +97,7 @@ typedef struct vec_q4 {
     vf bits[4][4];
 } vec_q4;
 
-static inline vec_q4 vec_q4_block(const unsigned char *words, const vec_step steps[4])
+static inline vec_q4 vec_q4_block(const unsigned char *words, const uint16_t steps[4])
 {
     const uint8x16x2_t values = { { vreinterpretq_u8_u16(vld1q_u16(rgi_q4_values)), vreinterpretq_u8_u16(vld1q_u16(rgi_q4_values + 8)) } };
     const uint8x16_t lower = vuzp1q_u8(values.val[0], values.val[1]), upper = vuzp2q_u8(values.val[0], values.val[1]), nibble = vdupq_n_u8(15);

@@ -125,8 +125,7 @@ static inline void vf_store_f16(uint16_t *p, vf v)
 }
 
 /* What n groups, a multiple of 4, add to the bits of their values. */
-typedef uint16_t vec_step; /* what a group adds to the bits of its values */
-static inline void vec_q4_steps(vec_step *steps, const uint8_t *groups, size_t n)
+static inline void vec_q4_steps(uint16_t *steps, const uint8_t *groups, size_t n)
 {
     for (size_t i = 0; i < n; i++) steps[i] = (uint16_t)(RGI_Q4_STEP * groups[i]);
 }
@@ -136,7 +135,7 @@ typedef struct vec_q4 {
     vf bits[4][4];
 } vec_q4;
 
-static inline vec_q4 vec_q4_block(const unsigned char *words, const vec_step steps[4])
+static inline vec_q4 vec_q4_block(const unsigned char *words, const uint16_t steps[4])
 {
     uint16_t bits[4][32];
     vec_q4 to;
