@@ -38,9 +38,10 @@ LINK    := -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -Wl,-z,relro,-z,now
 # What is made is named; V=1 shows the commands instead.
 QUIET    = $(if $(V),,@printf '  %s\n' '$@';)
 
-# BLIS's header does not tell its version; Debian's package does.
+# Headers of BLIS and libyaml do not tell their version; Debian's packages do.
 BLIS_VERSION := $(shell dpkg-query -W -f='$${Version}' libblis-dev 2>/dev/null)
-DEFINES := -DRGI_WITH_BLIS=$(WITH_BLIS) -DRGI_WITH_SQLITE=$(WITH_SQLITE) -DRGI_WITH_DEMO=$(WITH_DEMO) -DRGI_BLIS_VERSION='"$(BLIS_VERSION)"'
+YAML_VERSION := $(shell dpkg-query -W -f='$${Version}' libyaml-dev 2>/dev/null)
+DEFINES := -DRGI_WITH_BLIS=$(WITH_BLIS) -DRGI_WITH_SQLITE=$(WITH_SQLITE) -DRGI_WITH_DEMO=$(WITH_DEMO) -DRGI_BLIS_VERSION='"$(BLIS_VERSION)"' -DRGI_YAML_VERSION='"$(YAML_VERSION)"'
 LIBS    := $(if $(filter 1,$(WITH_BLIS)),-lblis) $(if $(filter 1,$(WITH_SQLITE)),-lsqlite3) -lxxhash -lyaml -lm
 # A BLIS with OpenMP brings the runtime of that along as a shared library, and not as an archive.
 OPENMP   = $(if $(filter 1,$(WITH_BLIS)),$(shell nm -u "$$($(CC) -print-file-name=libblis.a)" 2>/dev/null | grep -q GOMP_ && echo -lgomp))

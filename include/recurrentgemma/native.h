@@ -73,8 +73,9 @@ RG_API rg_status rg_convert_options_set_report(rg_convert_options *options, rg_c
  * host       what a model would be opened with, or NULL: allocator, I/O, log, limits, threads, progress in bytes of the new file, interrupt, hub cache, and whether
  *            non-finite weights are accepted. The rest is not looked at.
  * options    may be NULL.
+ *            Large parts go past the system's cache, where the file system can do that: the new file is read from the disk when it is first used.
  * Memory     at most 160 MiB, and 4 % of the largest matrix; in addition the tokenizer.
- * Threads    all that the host allows; the bytes do not depend on how many.
+ * Threads    all that the host allows, and one that writes, unless one thread or parallel_for was set; the bytes do not depend on how many.
  * Errors     as rg_model_open and, for the new file, rg_state_save; RG_ERR_CHECKSUM a native file is damaged; RG_ERR_UNSUPPORTED more bits than it has, or 8 to 4 bits without being told.
  * Since      0.1
  */

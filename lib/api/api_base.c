@@ -56,7 +56,7 @@ int rg_get_build_info(rg_build_info *info)
         .compiler = __VERSION__,
         .platform = SYSTEM "-" MACHINE,
         .backends = rgi_backend_names(),
-        .dependencies = BLIS SQLITE XXHASH,
+        .dependencies = BLIS SQLITE XXHASH ", yaml " RGI_YAML_VERSION,
         .has_demo = RGI_WITH_DEMO,
         .abi = RG_ABI,
     };
