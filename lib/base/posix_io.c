@@ -181,7 +181,7 @@ static rg_status posix_write(void *user, void *file, const void *bytes, size_t n
     while (n_bytes > 0) {
         const ssize_t result = write(opened->descriptor, at, choose_way(opened, at, n_bytes));
         if (result < 0 && errno == EINTR) continue;
-        if (result < 0 && errno == EINVAL && opened->is_direct) {
+        if (result < 0 && errno == EINVAL && opened->is_direct && opened->passes_cache) {
             opened->passes_cache = false;
             continue;
         }

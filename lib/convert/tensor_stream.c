@@ -54,13 +54,14 @@ typedef struct turn {
 
 bool rgi_stream_init(rgi_stream *s)
 {
-    rgi_quantizer_init(&s->quantizer, s->features);
     const rg_allocator *allocator = &s->host->allocator;
+    s->quantizer = rgi_alloc(allocator, sizeof *s->quantizer); /* too large for a host's small stacks */
     s->hands = rgi_alloc_zeroed(allocator, s->crew->n_hands * sizeof *s->hands);
     s->pieces = rgi_alloc_array(allocator, MOST_PIECES, sizeof *s->pieces);
     s->block = rgi_alloc(allocator, RGI_STREAM_ROOMS * ROOM_BYTES + RGI_NATIVE_PAGE);
     for (size_t i = 0; i < s->crew->n_hands && s->hands; i++) s->hands[i].error = (rg_error)RG_ERROR_INIT;
-    if (!s->hands || !s->pieces || !s->block) return false;
+    if (!s->quantizer || !s->hands || !s->pieces || !s->block) return false;
+    rgi_quantizer_init(s->quantizer, s->features);
     unsigned char *page = s->block + (RGI_NATIVE_PAGE - (uintptr_t)s->block % RGI_NATIVE_PAGE);
     for (size_t i = 0; i < RGI_STREAM_ROOMS; i++) s->rooms[i] = (rgi_stream_room){ .bytes = page + i * ROOM_BYTES };
     rgi_writer_init(&s->writer, s->out, s->crew->own != NULL);
@@ -75,6 +76,7 @@ void rgi_stream_clear(rgi_stream *s)
     rgi_free(allocator, s->hands);
     rgi_free(allocator, s->pieces);
     rgi_free(allocator, s->block);
+    rgi_free(allocator, s->quantizer);
     rgi_free(allocator, s->tails[0].bytes);
     rgi_free(allocator, s->tails[1].bytes);
 }
@@ -204,7 +206,7 @@ static rg_status convert_rows(turn *r, hand *h, piece *p, unsigned char *to)
         else widen(values, h->in + i * r->unit_in, (size_t)r->n_columns, t->type);
         if (status != RG_OK) return status;
         if (rgi_is_quantized(type))
-            rgi_quantize_row(&r->s->quantizer, type, to + i * r->unit_out, row_groups ? r->groups + row * row_groups : NULL, &r->scales[row], &e, values, r->job->importance, r->n_columns);
+            rgi_quantize_row(r->s->quantizer, type, to + i * r->unit_out, row_groups ? r->groups + row * row_groups : NULL, &r->scales[row], &e, values, r->job->importance, r->n_columns);
         else status = narrow_row(r, h, p, row, values, to + i * r->unit_out);
     }
     if (rgi_is_quantized(type)) p->difference = (rgi_stream_error){ e.squared, e.squared_weights, (double)e.largest };
@@ -314,6 +316,7 @@ static rg_status send_room(rgi_stream *s, rgi_stream_room *room, const unsigned 
     return status;
 }
 
+/* All rounds. What one made is written during the next, of whatever tensor. */
 static rg_status run_rounds(turn *r, uint64_t n_units, rgi_stream_error *sum)
 {
     rgi_stream *s = r->s;

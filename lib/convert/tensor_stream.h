@@ -24,7 +24,7 @@ typedef struct rgi_stream {
     rgi_writer writer;
     bool allows_nonfinite;
     uint32_t features;          /* RG_CPU_... bits */
-    rgi_quantizer quantizer;
+    rgi_quantizer *quantizer;
     rg_error *error;
     struct rgi_stream_hand *hands;
     struct rgi_stream_piece *pieces; /* of a round */

@@ -15,7 +15,7 @@ typedef struct rgi_quantize_error {
     float largest;                       /* difference */
 } rgi_quantize_error;
 
-/* Tables and kernels, 44 KiB that hold no memory of their own. Many threads may use one. */
+/* Tables and kernels, 46 KiB that hold no memory of their own. Many threads may use one. */
 typedef struct rgi_quantizer {
     const rgi_quantize_kernels *kernels;
     rgi_q4_tables tables;

@@ -24,25 +24,18 @@ static inline lanes lanes_min(lanes a, lanes b) { return _mm512_min_ps(a, b); }
 static inline lanes lanes_abs(lanes a) { return _mm512_abs_ps(a); }
 static inline float lanes_largest(lanes v) { return _mm512_reduce_max_ps(v); }
 
-static inline void lanes_sum4(float to[4], lanes a, lanes b, lanes c, lanes d)
-{
-    const __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
-    const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
-    const __m512 all = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd)); /* four floats of each */
-    const __m512 two = _mm512_add_ps(all, _mm512_permute_ps(all, 0x4e)), one = _mm512_add_ps(two, _mm512_permute_ps(two, 0xb1));
-    const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
-    _mm_storeu_ps(to, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, one)));
-}
-
-static inline void lanes_largest4(float to[4], lanes a, lanes b, lanes c, lanes d)
-{
-    const __m512 ab = _mm512_max_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
-    const __m512 cd = _mm512_max_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
-    const __m512 all = _mm512_max_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd)); /* four floats of each */
-    const __m512 two = _mm512_max_ps(all, _mm512_permute_ps(all, 0x4e)), one = _mm512_max_ps(two, _mm512_permute_ps(two, 0xb1));
-    const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
-    _mm_storeu_ps(to, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, one)));
-}
+/* to[i] = op over the lanes of the i-th, halves first. */
+#define FOLD4(to, a, b, c, d, op)                                                                                                                              \
+    do {                                                                                                                                                       \
+        const __m512 ab = op(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));                                                              \
+        const __m512 cd = op(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));                                                              \
+        const __m512 all = op(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd)); /* four floats of each */                               \
+        const __m512 two = op(all, _mm512_permute_ps(all, 0x4e)), one = op(two, _mm512_permute_ps(two, 0xb1));                                                 \
+        const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);                                                          \
+        _mm_storeu_ps(to, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, one)));                                                                         \
+    } while (0)
+static inline void lanes_sum4(float to[4], lanes a, lanes b, lanes c, lanes d) { FOLD4(to, a, b, c, d, _mm512_add_ps); }
+static inline void lanes_largest4(float to[4], lanes a, lanes b, lanes c, lanes d) { FOLD4(to, a, b, c, d, _mm512_max_ps); }
 
 /* Adding 1.5 * 2^23 + 16 leaves a cell's index in the lowest 5 bits, of which alone the look-up takes notice. */
 static inline __m512i cell_of(lanes x, const rgi_q4_shape *shape)

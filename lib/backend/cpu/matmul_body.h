@@ -347,9 +347,8 @@ static void pack(const rgi_packed *packed, const float *x, size_t x_stride, size
     }
 }
 
-#define STRAIGHT_AHEAD 24 /* rows of weights: so far ahead they are asked for by one row of x, of which a task takes a part of each */
-
-#define STRAIGHT_VECTORS 16
+#define STRAIGHT_AHEAD 24   /* rows of weights: so far ahead they are asked for by one row of x */
+#define STRAIGHT_VECTORS 16 /* of outputs together, at most: as many as 32 registers leave room for */
 
 /* Weights [K, N]: vectors along N, k ascending; nv vectors by mr rows. */
 VEC_BODY void straight_tile(const rgi_straight *s, size_t m, size_t n, int type, int mr, int nv, size_t n_left)
