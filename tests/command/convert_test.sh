@@ -61,4 +61,12 @@ for signal in TERM HUP; do
     check "SIG$signal ends it" [ $code = 130 ]
 done
 check "nothing of it stays" [ -z "$(find "$dir" -name '*.tmp')" ]
+# Parts that are large enough go past the system's cache: what is on the disk has to be what was made.
+for bits in bf16 q8 q4; do
+    run convert "$dir/large" "$dir/many.rgm" --quantize $bits
+    run verify "$dir/many.rgm"
+    check "large parts of $bits are whole" is $code 0
+    run convert "$dir/large" "$dir/single.rgm" --quantize $bits -t 1
+    check "and the same as those of one thread" cmp -s "$dir/many.rgm" "$dir/single.rgm"
+done
 finish
